@@ -1,0 +1,94 @@
+"""Server-sent events, parsed from bytes and written as bytes. Pure.
+
+The grammar: https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_LINE = re.compile(rb"\r\n|\n|\r")
+_BOM = b"\xef\xbb\xbf"
+
+DONE = b"data: [DONE]\n\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event: its `data` lines joined by LF, and its name ("" where none was given)."""
+
+    data: bytes
+    name: str = ""
+
+
+class EventTooLong(Exception):
+    """An event outgrew the limit: what comes is not an event stream that anybody could use."""
+
+
+class EventParser:
+    """Cut bytes, in whatever pieces they arrive, into events.
+
+    Lines end in LF, CR or CRLF, also when a CRLF is cut in two, and in nothing else: U+2028 may stand unescaped
+    inside JSON. Comments, `id` and `retry` are dropped.
+    """
+
+    def __init__(self, max_event_bytes: int = 16 * 1024 * 1024) -> None:
+        self._max_event_bytes = max_event_bytes
+        self._rest = b""  # an unfinished line
+        self._after_cr = False  # the last line ended in CR: an LF that follows belongs to it
+        self._at_start = True
+        self._data: list[bytes] = []
+        self._held_bytes = 0
+        self._name = ""
+
+    def feed(self, data: bytes) -> list[Event]:
+        """Return the events that these bytes complete.
+
+        :raises EventTooLong: an event or a line is over the limit.
+        """
+        if self._after_cr and data:
+            self._after_cr = False
+            if data[:1] == b"\n":
+                data = data[1:]
+        if self._rest:
+            data = self._rest + data
+        if self._at_start and len(data) >= len(_BOM):
+            self._at_start = False
+            data = data.removeprefix(_BOM)
+        lines = _LINE.split(data) if b"\r" in data else data.split(b"\n")
+        self._rest = lines.pop()
+        self._after_cr = not self._rest and data.endswith(b"\r")
+        events = [event for event in map(self._take, lines) if event is not None]
+        if len(self._rest) + self._held_bytes > self._max_event_bytes:
+            raise EventTooLong
+        return events
+
+    def finish(self) -> list[Event]:
+        """Return the event that the end of the stream completes: providers forget the last blank line."""
+        rest, self._rest = self._rest, b""
+        if rest:
+            self._take(rest)
+        event = self._take(b"")
+        return [event] if event else []
+
+    def _take(self, line: bytes) -> Event | None:
+        if not line:
+            if not self._data and not self._name:
+                return None
+            event = Event(b"\n".join(self._data), self._name)
+            self._data, self._held_bytes, self._name = [], 0, ""
+            return event
+        field, _, value = line.partition(b":")
+        value = value[1:] if value[:1] == b" " else value
+        if field == b"data":
+            self._data.append(value)
+            self._held_bytes += len(value)
+        elif field == b"event":
+            self._name = value.decode("utf-8", "replace")
+        return None
+
+
+def format_data(data: bytes) -> bytes:
+    """Return one event of one data line; `data` must hold no line end (compact JSON never does)."""
+    return b"data: " + data + b"\n\n"

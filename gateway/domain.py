@@ -36,6 +36,7 @@ class ProviderRow:
     adapter: str = "openai_compatible"
     base_url: str
     base_url_env: str | None = None
+    base_url_by_key_prefix: Mapping[str, str] = field(default_factory=dict)  # for credentials that begin so
     credential_env: str | None = None
     account_id_env: str | None = None
     docs: str | None = None
@@ -92,6 +93,20 @@ class Model:
     @property
     def reasons(self) -> bool:
         return self.reasoning_tier is not None or "reasoning" in self.capabilities
+
+    def effort(self, wanted: ReasoningEffort | None) -> str | int | None:
+        """Return what the provider calls a reasoning effort, None where the model cannot be told one.
+
+        A level that the model lacks becomes its nearest: the next higher one, else its highest. A model that
+        reasons and whose row has no table takes OpenAI's own words.
+        """
+        if wanted is None or not self.reasons:
+            return None
+        if not self.reasoning_efforts:
+            return wanted if "reasoning" in self.capabilities and not self.builtin else None
+        offered = [level for level in REASONING_EFFORTS if level in self.reasoning_efforts]
+        enough = [level for level in offered if REASONING_EFFORTS.index(level) >= REASONING_EFFORTS.index(wanted)]
+        return self.reasoning_efforts[enough[0] if enough else offered[-1]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,8 @@ if TYPE_CHECKING:
     from gateway.domain import Attempt, QuotaReading
 
 Failover = Literal["yes", "no", "once", "larger"]
-CooldownScope = Literal["none", "model", "credential", "provider"]
+# candidate: one model behind one credential. model: that model of the provider, whatever the credential.
+CooldownScope = Literal["none", "candidate", "model", "credential", "provider"]
 TimeoutPhase = Literal["connect", "first_token", "idle", "total"]
 
 MAX_LISTED_ATTEMPTS = 8  # SDKs print the whole body: more would drown the message (contract §7)
@@ -71,12 +72,15 @@ class GatewayError(Exception):
         self.message = message
         self.param = param
         self.retry_after_s = retry_after_s
-        self.attempts: Sequence[Attempt] = ()
-        self.headers: dict[str, str] = {}
+        self.attempts: Sequence[Attempt] = ()  # and, behind them, who was left out and why
+        self.tried = 0  # how many of them were really made
+        self.retry_at: str | None = None  # ISO 8601, where the wait is too long for a client to sleep through
 
     def to_body(self) -> dict[str, Any]:
         """Return OpenAI's error envelope, with the attempts behind the message (contract §7)."""
         error: dict[str, Any] = {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
+        if self.retry_at:
+            error["retry_at"] = self.retry_at
         if self.attempts:
             error["attempts"] = [attempt.to_body() for attempt in self.attempts[:MAX_LISTED_ATTEMPTS]]
             if len(self.attempts) > MAX_LISTED_ATTEMPTS:
@@ -201,6 +205,7 @@ class UpstreamError(GatewayError):
     failover: ClassVar[Failover] = "yes"
     cooldown_scope: CooldownScope = "none"
     reason: ClassVar[str] = "failed"  # one word for trails and figures
+    worth_second_try: ClassVar[bool] = False  # on the same candidate, where the caller pinned it
 
     def __init__(
         self, message: str, *, upstream_status: int | None = None, retry_after_s: float | None = None, param: str | None = None
@@ -230,6 +235,7 @@ class UpstreamReset(UpstreamError):
 
     cooldown_scope: CooldownScope = "model"
     reason = "reset"
+    worth_second_try = True
 
 
 class UpstreamTimeout(UpstreamError):
@@ -250,7 +256,7 @@ class UpstreamRateLimited(UpstreamError):
     status = 429
     type = "rate_limit_error"
     code = "quota_exhausted"
-    cooldown_scope: CooldownScope = "model"
+    cooldown_scope: CooldownScope = "candidate"
     reason = "rate_limited"
 
 
@@ -282,6 +288,7 @@ class UpstreamPaymentRequired(UpstreamError):
 class UpstreamOverloaded(UpstreamError):
     cooldown_scope: CooldownScope = "model"
     reason = "overloaded"
+    worth_second_try = True
 
 
 class UpstreamCredentialRejected(UpstreamError):
@@ -343,17 +350,12 @@ class UpstreamContextTooLong(UpstreamError):
 class UpstreamFailed(UpstreamError):
     cooldown_scope: CooldownScope = "model"
     reason = "failed"
+    worth_second_try = True
 
 
 class UpstreamGarbled(UpstreamError):
     cooldown_scope: CooldownScope = "model"
     reason = "garbled"
-
-
-class UpstreamEmpty(UpstreamError):
-    """A `stop` with nothing in it: another candidate's turn; from the last one it is passed on as it is."""
-
-    reason = "empty"
 
 
 class StreamBroken(UpstreamError):

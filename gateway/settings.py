@@ -65,6 +65,9 @@ class Settings:
     metrics_token: str | None = field(default=None, repr=False)
     log_level: str = "info"
     log_format: str = "json"
+    proxies: Mapping[str, str] = field(default_factory=dict, repr=False)  # scheme: proxy URL, which may hold a password
+    no_proxy: str = ""
+    ca_bundle: str | None = None
     variables: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -109,6 +112,9 @@ class Settings:
             metrics_token=variables.get("METRICS_TOKEN"),
             log_level=read.one_of("LOG_LEVEL", "info", ("debug", "info", "warning", "error")),
             log_format=read.one_of("LOG_FORMAT", "text" if os.isatty(2) else "json", ("json", "text")),
+            proxies=_proxies(variables),
+            no_proxy=variables.get("NO_PROXY") or variables.get("no_proxy") or "",
+            ca_bundle=variables.get("REQUESTS_CA_BUNDLE") or variables.get("CURL_CA_BUNDLE"),
             variables=variables,
         )
         if read.problems:
@@ -211,6 +217,12 @@ class _Reader:
             return value
 
         return self._parse(name, "", parse, "sqlite:///path, redis://host or rediss://host", secret=True)
+
+
+def _proxies(variables: Mapping[str, str]) -> dict[str, str]:
+    names = {"http": "HTTP_PROXY", "https": "HTTPS_PROXY", "all": "ALL_PROXY"}
+    found = {scheme: variables.get(name) or variables.get(name.lower()) for scheme, name in names.items()}
+    return {scheme: url for scheme, url in found.items() if url}
 
 
 def _boolean(value: str) -> bool:

@@ -12,14 +12,14 @@ class Charge:
     """What one request takes from one counter.
 
     `counter` names it (credential, model, window), `bucket` the period it counts in: both together are one number in
-    the store, which starts at 0 and may be forgotten after `expires_at` (epoch seconds). `limit` None: only counted.
+    the store, which starts at 0. The period ends at `resets_at` (epoch seconds); the number is kept a little longer.
     """
 
     counter: str
     bucket: int
     amount: int
-    limit: int | None
-    expires_at: float
+    limit: int
+    resets_at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class StateStore(ABC):
         """Replace what was reserved on each counter by its actual amount (by counter; missing: as reserved)."""
 
     @abstractmethod
-    def observe_quota(self, counter: str, bucket: int, used: int, expires_at: float) -> None:
+    def observe_quota(self, counter: str, bucket: int, used: int, resets_at: float) -> None:
         """Raise a counter to what the provider says is used; never lower it: others may have reserved since."""
 
     @abstractmethod

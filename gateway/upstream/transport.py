@@ -152,6 +152,10 @@ class Transport:
                 if not _current.reused:
                     raise
 
+    def close(self) -> None:
+        """Close every pooled connection."""
+        self._adapter.close()
+
     def _send(self, request: UpstreamRequest, limits: CallLimits, handle: Handle) -> UpstreamResponse:
         if handle.ended:
             raise interruption(handle)
@@ -225,20 +229,21 @@ _current = _Current()
 
 
 class _NotingConnection(HTTPConnection):
-    _requests = 0
+    _answered = False  # it has served a request before: the provider may have closed it since
 
     def connect(self) -> None:
         super().connect()
-        self._requests = 0
+        self._answered = False
         _current.note(self.sock, reused=False)
 
-    def putrequest(self, *args: Any, **kwargs: Any) -> None:
-        self._requests += 1
-        super().putrequest(*args, **kwargs)
-
     def send(self, data: Any) -> None:
-        _current.note(self.sock, reused=self._requests > 1)
+        _current.note(self.sock, reused=self._answered)
         super().send(data)
+
+    def getresponse(self) -> Any:
+        response = super().getresponse()
+        self._answered = True
+        return response
 
 
 class _NotingHTTPSConnection(_NotingConnection, HTTPSConnection):
@@ -336,13 +341,13 @@ def _garbled(phase: TimeoutPhase) -> UpstreamError:
 
 # The first match anywhere in the chain of causes wins: the surest statements come first.
 _ERRORS: tuple[tuple[tuple[type[BaseException], ...], Callable[[TimeoutPhase], UpstreamError]], ...] = (
-    ((requests.ConnectTimeout, urllib3.exceptions.ConnectTimeoutError), _connect_timeout),
     (
         (
             urllib3.exceptions.NewConnectionError,
             urllib3.exceptions.NameResolutionError,
             urllib3.exceptions.ProxyError,
             urllib3.exceptions.LocationValueError,
+            urllib3.exceptions.ProxySchemeUnsupported,
             requests.exceptions.ProxyError,
             requests.exceptions.SSLError,
             urllib3.exceptions.SSLError,
@@ -356,6 +361,7 @@ _ERRORS: tuple[tuple[tuple[type[BaseException], ...], Callable[[TimeoutPhase], U
         ),
         _unreachable,
     ),
+    ((requests.ConnectTimeout, urllib3.exceptions.ConnectTimeoutError), _connect_timeout),
     ((requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError), _timeout),
     (
         (

@@ -41,6 +41,11 @@ class Handle:
         with self._lock:
             self._upstream, self.expired, self.deadline_mono = None, False, deadline_mono
 
+    def arm_deadline(self, deadline_mono: float) -> None:
+        """Give the running upstream call another deadline."""
+        with self._lock:
+            self.deadline_mono = deadline_mono
+
     def disarm(self) -> None:
         """The upstream call is over: its socket may serve another request now."""
         with self._lock:
@@ -80,7 +85,7 @@ class Watch:
         self._handles: dict[int, Handle] = {}  # by id of the handle: a client's descriptor may come twice
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
-        self._draining = False
+        self.draining = False
 
     def open_handle(self, client: socket.socket | None) -> Handle:
         """Return a handle that is watched until `close_handle`. `client` None: it can only end by deadline or drain."""
@@ -92,7 +97,7 @@ class Watch:
                 self._thread.start()
             if len(self._handles) == 1:
                 self._changed.notify()
-        if self._draining:
+        if self.draining:
             handle.end("drained")
         return handle
 
@@ -103,7 +108,7 @@ class Watch:
 
     def drain(self) -> None:
         """End every running request, and each that still begins."""
-        self._draining = True
+        self.draining = True
         with self._changed:
             handles = list(self._handles.values())
         for handle in handles:

@@ -1,0 +1,138 @@
+"""One HTTP request and its answer: who asks, since when, under which id, and what becomes of it."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from typing import cast
+
+from flask import Request, current_app, g, request
+
+from gateway.auth import ClientIdentity
+from gateway.domain import Usage
+from gateway.errors import GatewayError, InvalidRequest, PayloadTooLarge, UnsupportedMediaType
+from gateway.routing.attempts import Caller
+from gateway.routing.dispatcher import Route
+from gateway.services import Services
+from gateway.telemetry import RequestRecord
+from gateway.upstream.relay import StreamEnd
+from gateway.upstream.watch import Handle
+
+_PROJECT = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+_LONGEST_WAIT_S = 86400.0
+
+
+def services() -> Services:
+    return cast(Services, current_app.extensions["gateway"])
+
+
+def exchange() -> Exchange:
+    return cast(Exchange, g.exchange)
+
+
+class Exchange:
+    """The state of one request. It ends once: when its answer is complete, or its client left."""
+
+    def __init__(self, http: Request, gateway: Services) -> None:
+        self._http = http
+        self._services = gateway
+        self._handle: Handle | None = None
+        self._ended = False
+        self.started_mono = time.monotonic()
+        self.id = "req_" + secrets.token_hex(12)
+        self.streams = False  # the relay ends it, not the view
+        self.record = RequestRecord(id=self.id, method=http.method, path=http.path)
+
+    def authenticate(self) -> ClientIdentity:
+        """Return whose key the request carries. :raises Unauthenticated: nobody's."""
+        identity = self._services.keyring.identify(self._http.headers)
+        self.record.key = identity.name
+        return identity
+
+    def read_body(self) -> bytes:
+        """Return the request's body.
+
+        :raises PayloadTooLarge: it is over MAX_REQUEST_BYTES. :raises UnsupportedMediaType: it is compressed.
+        """
+        most = self._services.settings.max_request_bytes
+        if self._http.headers.get("content-encoding", "identity").lower() not in ("", "identity"):
+            raise UnsupportedMediaType("Send the body without a Content-Encoding.")
+        length = self._http.content_length
+        if length is not None and length > most:
+            raise too_large(most)
+        # Werkzeug's own limit cuts a chunked body off silently (measured 2026-11, Werkzeug 3.1): read and compare.
+        body: bytes = self._http.environ["wsgi.input"].read(most + 1 if length is None else length)
+        if len(body) > most:
+            raise too_large(most)
+        if length is not None and len(body) < length:
+            raise InvalidRequest("The body ended before its Content-Length.", code="invalid_json")
+        return body
+
+    @property
+    def caller(self) -> Caller:
+        """Return the client as dispatch sees it; from now on its connection is watched."""
+        if self._handle is None:
+            self._handle = self._services.watch.open_handle(self._http.environ.get("gunicorn.socket"))
+        return Caller(
+            request_id=self.id,
+            handle=self._handle,
+            started_mono=self.started_mono,
+            time_limit_s=self._client_limit_s(),
+        )
+
+    def _client_limit_s(self) -> float | None:
+        """Return the SDK's own time limit, less a moment to tell it why; None where it sends none."""
+        for name in ("x-stainless-read-timeout", "x-stainless-timeout"):
+            try:
+                seconds = float(self._http.headers.get(name, ""))
+            except ValueError:
+                continue
+            if 0 < seconds < _LONGEST_WAIT_S:
+                return max(0.1, seconds * 0.95)
+        return None
+
+    def served(self, route: Route, usage: Usage | None = None) -> None:
+        """Note who served it."""
+        self.record.served_by = f"{route.candidate.provider.key}/{route.candidate.model.id}"
+        self.record.attempts = route.attempts
+        self.record.usage = usage
+
+    def failed(self, error: GatewayError) -> None:
+        """Note why it was not served."""
+        self.record.error = error.code
+        self.record.status = error.status
+        self.record.attempts = tuple(error.attempts[: error.tried])
+
+    def stream_begins(self) -> None:
+        self.streams = True
+        self.record.status = 200
+        self.record.ttft_ms = (time.monotonic() - self.started_mono) * 1000
+
+    def stream_ended(self, end: StreamEnd) -> None:
+        """End the exchange with its stream."""
+        self.record.usage = end.usage
+        if end.outcome == "client_gone":
+            self.record.status = 499
+        elif end.error:
+            self.record.error = end.error.code
+        self.end()
+
+    def end(self) -> None:
+        """Stop watching the client and write the request's line."""
+        if self._ended:
+            return
+        self._ended = True
+        if self._handle:
+            self._services.watch.close_handle(self._handle)
+        self.record.duration_ms = (time.monotonic() - self.started_mono) * 1000
+        self._services.telemetry.request_ended(self.record)
+
+
+def too_large(most: int) -> PayloadTooLarge:
+    return PayloadTooLarge(f"The body is larger than {most} bytes (MAX_REQUEST_BYTES).")
+
+
+def begin_exchange() -> None:
+    """Flask's before_request hook."""
+    g.exchange = Exchange(request, services())

@@ -1,0 +1,35 @@
+"""GET /healthz and /readyz, and HEAD /."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response
+
+from gateway.api.exchange import services
+from gateway.api.replies import json_reply
+from gateway.errors import Draining, StateError
+
+bp = Blueprint("health", __name__)
+
+
+@bp.get("/healthz")
+def healthz() -> Response:
+    """The process lives."""
+    return json_reply({"status": "ok"})
+
+
+@bp.get("/readyz")
+def readyz() -> Response:
+    """The process can serve: 503 only while draining, since requests are served without a state store too."""
+    if services().watch.draining:
+        raise Draining("The gateway is shutting down.", retry_after_s=1)
+    try:
+        services().store.ping()
+    except StateError:
+        return json_reply({"status": "degraded", "state_store": "down"})
+    return json_reply({"status": "ok", "state_store": "ok"})
+
+
+@bp.get("/")
+def index() -> Response:
+    """Say what this is, and where to go."""
+    return json_reply({"object": "gateway", "models": "/v1/models", "chat": "/v1/chat/completions", "ready": "/readyz"})

@@ -1,0 +1,156 @@
+"""Answers: JSON and event streams, the gateway's headers, and every error in OpenAI's envelope."""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+import traceback
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from flask import Flask, Response, request
+from werkzeug.exceptions import HTTPException
+
+from gateway import jsonio
+from gateway.api.exchange import exchange, too_large
+from gateway.domain import Attempt
+from gateway.errors import (
+    CapacityError,
+    GatewayError,
+    InternalError,
+    MethodNotAllowed,
+    PayloadTooLarge,
+    RequestError,
+    UnknownPath,
+)
+from gateway.routing.dispatcher import OpenedStream, Route
+
+log = logging.getLogger("gateway")
+
+STREAM_HEADERS = {
+    "Content-Type": "text/event-stream; charset=utf-8",
+    "Cache-Control": "no-cache",
+    "X-Accel-Buffering": "no",  # nginx would hold events back
+}
+EXPOSED_HEADERS = (
+    "retry-after",
+    "x-request-id",
+    "x-should-retry",
+    *(f"x-ratelimit-{name}" for name in ("limit", "remaining", "reset")),
+    *(
+        f"x-gateway-{name}"
+        for name in (
+            "request-id",
+            "provider",
+            "model",
+            "attempts",
+            "reasoning-effort",
+            "trail",
+            "params-dropped",
+            "embedding-space",
+        )
+    ),
+)
+MAX_NAMES = 20  # in one header: they come from catalogs and requests
+
+_UNSAFE = re.compile(r"[^A-Za-z0-9_.@/:-]")
+
+
+def json_reply(body: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    response = Response(jsonio.dumps(body), status=status, mimetype="application/json")
+    response.headers.update(headers or {})
+    return response
+
+
+def stream_reply(opened: OpenedStream) -> Response:
+    """Return a streamed answer; its relay is closed with the response, also if it is never iterated (HEAD)."""
+    response = Response(opened.relay, headers={**STREAM_HEADERS, **route_headers(opened.route)})
+    response.call_on_close(opened.relay.close)
+    return response
+
+
+def route_headers(route: Route) -> dict[str, str]:
+    headers = {
+        "x-gateway-provider": safe_name(route.candidate.provider.key),
+        "x-gateway-model": safe_name(route.candidate.model.id),
+        "x-gateway-reasoning-effort": route.reasoning_effort,
+        **attempt_headers(route.attempts),
+    }
+    if route.dropped:
+        headers["x-gateway-params-dropped"] = ", ".join(map(safe_name, route.dropped[:MAX_NAMES]))
+    return headers
+
+
+def attempt_headers(attempts: Sequence[Attempt]) -> dict[str, str]:
+    trail = " ".join(safe_name(attempt.trail) for attempt in attempts[:MAX_NAMES])
+    return {"x-gateway-attempts": str(len(attempts)), "x-gateway-trail": trail}
+
+
+def safe_name(name: str) -> str:
+    """Return a name as a header may carry it: what input or a catalog says must not end or forge one."""
+    return _UNSAFE.sub("_", name)
+
+
+def error_reply(error: GatewayError) -> Response:
+    """Return an error as OpenAI's clients expect it, and note it for the request's line."""
+    exchange().failed(error)
+    tried = tuple(error.attempts[: error.tried])
+    headers = {}
+    if tried:
+        headers = {
+            "x-gateway-provider": safe_name(tried[-1].provider),
+            "x-gateway-model": safe_name(tried[-1].model),
+            "x-gateway-reasoning-effort": "auto",
+            **attempt_headers(tried),
+        }
+    if error.retry_after_s is not None and isinstance(error, CapacityError | RequestError):
+        headers["retry-after"] = str(max(1, math.ceil(error.retry_after_s)))
+    if error.should_retry is not None:
+        headers["x-should-retry"] = "true" if error.should_retry else "false"
+    if isinstance(error, CapacityError) or isinstance(error, PayloadTooLarge):
+        headers["Connection"] = "close"  # an unread body, or no thread to wait for the next request
+    return json_reply(error.to_body(), status=error.status, headers=headers)
+
+
+def http_error_reply(error: HTTPException) -> Response:
+    """Return one of Flask's own refusals in the envelope."""
+    if error.code == 404:
+        return error_reply(
+            UnknownPath(f"There is no {request.method} {request.path[:100]} here. GET /v1/models is a good start.")
+        )
+    if error.code == 405:
+        allowed = ", ".join(sorted(set(getattr(error, "valid_methods", None) or ()) - {"HEAD", "OPTIONS"}))
+        response = error_reply(MethodNotAllowed(f"{request.method} does not work on {request.path[:100]}; use {allowed}."))
+        response.headers["Allow"] = allowed
+        return response
+    if error.code == 413:
+        return error_reply(too_large(0))
+    refusal = RequestError(error.description or "The request cannot be served as it is.")
+    refusal.status = error.code or 400
+    return error_reply(refusal)
+
+
+def defect_reply(error: Exception) -> Response:
+    """Return a defect of ours; where it happened is logged, what it was about is not."""
+    places = "".join(traceback.format_tb(error.__traceback__))
+    fields = {"id": exchange().id, "exception": type(error).__name__, "traceback": places}
+    log.error("internal error", extra={"fields": fields})
+    return error_reply(InternalError("The gateway failed. The operator finds the reason in its log, under this request's id."))
+
+
+def finish_reply(response: Response) -> Response:
+    """Flask's after_request hook: the ids every answer carries, and the end of those that are complete."""
+    current = exchange()
+    response.headers["x-gateway-request-id"] = response.headers["x-request-id"] = current.id
+    if not current.streams:
+        current.record.status = current.record.status or response.status_code
+        current.end()
+    return response
+
+
+def register(app: Flask) -> None:
+    app.register_error_handler(GatewayError, error_reply)
+    app.register_error_handler(HTTPException, http_error_reply)
+    app.register_error_handler(Exception, defect_reply)
+    app.after_request(finish_reply)

@@ -1,0 +1,7 @@
+"""Reading and checking what clients send. Pure: no Flask in here."""
+
+from gateway.api.schemas.body import read_json
+from gateway.api.schemas.chat import ChatSchema, load_chat
+from gateway.api.schemas.embeddings import EmbeddingSchema, load_embeddings
+
+__all__ = ["ChatSchema", "EmbeddingSchema", "load_chat", "load_embeddings", "read_json"]

@@ -1,0 +1,67 @@
+"""Who is asking: a client's key becomes an identity."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from gateway.errors import Unauthenticated
+from gateway.settings import ClientKey, Settings
+
+
+@dataclass(frozen=True, slots=True)
+class ClientIdentity:
+    """The name of the key that a client used."""
+
+    name: str
+
+
+ANONYMOUS = ClientIdentity("anonymous")
+
+
+class HeaderSource(Protocol):
+    """Headers of a request, by name in any case of letters."""
+
+    def get(self, name: str, default: str, /) -> str: ...
+
+
+class Keyring:
+    """The keys that may use this gateway. Only their SHA-256 is kept; comparing takes the same time for each."""
+
+    def __init__(self, settings: Settings) -> None:
+        plain = (ClientKey(name, sha256_of(key)) for name, key in settings.api_keys)
+        self._keys = (*plain, *settings.api_key_hashes)
+        self._allow_anonymous = settings.allow_anonymous
+
+    def identify(self, headers: HeaderSource) -> ClientIdentity:
+        """Return whose key a request carries, in any of the headers that clients use; one valid key is enough.
+
+        :raises Unauthenticated: there is no key, or no valid one.
+        """
+        presented = list(_keys_in(headers))
+        for key in presented:
+            digest = sha256_of(key)
+            matches = [known.name for known in self._keys if hmac.compare_digest(known.sha256, digest)]
+            if matches:
+                return ClientIdentity(matches[0])
+        if self._allow_anonymous:
+            return ANONYMOUS
+        if presented:
+            raise Unauthenticated("Incorrect API key provided. Use a key of this gateway, not of a provider.")
+        raise Unauthenticated("You didn't provide an API key. Send it in the header `Authorization: Bearer YOUR_KEY`.")
+
+
+def sha256_of(key: str) -> str:
+    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _keys_in(headers: HeaderSource) -> Iterable[str]:
+    scheme, _, token = headers.get("Authorization", "").strip().partition(" ")
+    if scheme.lower() == "bearer" and token.strip():
+        yield token.strip()
+    for name in ("x-api-key", "api-key"):
+        if key := headers.get(name, "").strip():
+            yield key

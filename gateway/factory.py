@@ -1,0 +1,100 @@
+"""The one composer: builds the services and the Flask application around them."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+from flask import Flask
+from flask_cors import CORS
+
+from gateway.api import chat, embeddings, exchange, health, models, replies
+from gateway.api.paths import CanonicalPaths
+from gateway.auth import Keyring
+from gateway.boot import Configuration, load_configuration
+from gateway.catalog import Inventory
+from gateway.providers import load_adapter
+from gateway.providers.base import Notes, Provider
+from gateway.routing.dispatcher import Dispatcher
+from gateway.services import Services
+from gateway.settings import Settings
+from gateway.state import store_from_url
+from gateway.state.base import StateStore
+from gateway.state.guard import Guard
+from gateway.telemetry import LogTelemetry, Telemetry, set_up_logging
+from gateway.upstream.transport import Transport
+from gateway.upstream.watch import Watch
+
+
+def create_app(
+    configuration: Configuration | None = None,
+    *,
+    store: StateStore | None = None,
+    telemetry: Telemetry | None = None,
+) -> Flask:
+    """Build the application. Without arguments it is configured by the environment; tests pass their own parts.
+
+    :raises ConfigurationError: the environment or the catalog is wrong.
+    """
+    configuration = configuration or load_configuration(os.environ)
+    services = build_services(configuration, store=store, telemetry=telemetry or LogTelemetry())
+    set_up_logging(services.settings.log_level, as_json=services.settings.log_format == "json")
+    app = Flask(__name__, static_folder=None)
+    app.extensions["gateway"] = services
+    app.url_map.strict_slashes = False
+    app.url_map.merge_slashes = False
+    app.before_request(exchange.begin_exchange)
+    replies.register(app)
+    for blueprint in (chat.bp, embeddings.bp, models.bp, health.bp):
+        app.register_blueprint(blueprint)
+    allow_browsers(app, services.settings)
+    app.wsgi_app = CanonicalPaths(app.wsgi_app, app.url_map)  # type: ignore[method-assign]
+    return app
+
+
+def build_services(configuration: Configuration, *, store: StateStore | None, telemetry: Telemetry) -> Services:
+    settings, inventory = configuration.settings, configuration.inventory
+    guarded = Guard(store or store_from_url(state_url(settings), tls_verify=settings.state_tls_verify), telemetry.state_failed)
+    dispatcher = Dispatcher(
+        inventory=inventory,
+        providers=build_providers(inventory, settings, guarded),
+        store=guarded,
+        settings=settings,
+        telemetry=telemetry,
+    )
+    return Services(
+        settings=settings,
+        inventory=inventory,
+        keyring=Keyring(settings),
+        dispatcher=dispatcher,
+        store=guarded,
+        telemetry=telemetry,
+        watch=Watch(),
+    )
+
+
+def build_providers(inventory: Inventory, settings: Settings, notes: Notes) -> dict[str, Provider]:
+    transport = Transport(
+        pool_size=settings.threads, proxies=settings.proxies, no_proxy=settings.no_proxy, ca_bundle=settings.ca_bundle
+    )
+
+    called = (candidate for model in inventory.listed for candidate in inventory.candidates(model))
+    rows = {candidate.provider.key: candidate.provider for candidate in called}
+    return {key: load_adapter(row.adapter)(row, transport, notes) for key, row in rows.items()}
+
+
+def state_url(settings: Settings) -> str:
+    return settings.state_url or f"sqlite:///{settings.data_dir / 'state.sqlite3'}"
+
+
+def allow_browsers(app: Flask, settings: Settings) -> None:
+    """Let pages of other origins call the API: keys travel in a header, never in a cookie."""
+    logging.getLogger("flask_cors").setLevel(logging.ERROR)
+    if settings.cors_origins:
+        CORS(
+            app,
+            origins=list(settings.cors_origins),
+            expose_headers=list(replies.EXPOSED_HEADERS),
+            max_age=600,
+            send_wildcard=settings.cors_origins == ("*",),
+        )

@@ -1,0 +1,104 @@
+"""Google's Gemini API in its native form.
+
+Why not Google's OpenAI-compatible endpoint (read 2026-11-22, https://ai.google.dev/gemini-api/docs/openai and the
+issues it left open): it refuses penalties, `seed` and `top_k` by name; whether it ends streams in [DONE], takes images
+by https, counts embeddings, and where it puts thoughts is not documented. The native API takes the parameters and
+says exactly what was thought, signed, blocked and which quota ran out. It has no [DONE]: a stream ends at its end.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from gateway import jsonio
+from gateway.domain import Candidate, ChatRequest, EmbeddingRequest, Model, ProviderRow
+from gateway.errors import UpstreamError
+from gateway.providers.base import Decoder, Encoded, Headers, HttpProvider, Notes, Vectors
+from gateway.providers.gemini.decode import AnswerReader, EventDecoder, build_completion
+from gateway.providers.gemini.embeddings import encode_inputs, read_vectors
+from gateway.providers.gemini.encode import build_body
+from gateway.providers.gemini.errors import classify, hidden_status
+from gateway.providers.gemini.family import Family
+from gateway.providers.gemini.messages import unservable_part, unsigned_call_ids
+from gateway.upstream.transport import Transport, UpstreamRequest
+
+# Signatures are asked for while an agent works on one task. A conversation that rests longer goes on with Google's
+# stand-in, which only costs some quality.
+SIGNATURE_TTL_S = 86400.0
+
+
+class Adapter(HttpProvider):
+    """`generateContent`, `streamGenerateContent` and `batchEmbedContents`. `clock` tells epoch seconds."""
+
+    def __init__(self, row: ProviderRow, transport: Transport, notes: Notes, *, clock: Callable[[], float] = time.time) -> None:
+        super().__init__(row, transport, notes)
+        self._clock = clock
+
+    # --- chat ------------------------------------------------------------------------------------------------------
+
+    def cannot_serve(self, request: ChatRequest, model: Model) -> str | None:
+        wants_json = (request.body.get("response_format") or {}).get("type") in ("json_object", "json_schema")
+        if wants_json and request.body.get("tools") and not Family.of(model).mixes_tools_and_json:
+            return "takes no tools together with a JSON response_format"
+        return next(filter(None, map(unservable_part, request.messages)), None)
+
+    def encode_chat(self, request: ChatRequest, candidate: Candidate) -> Encoded:
+        family = Family.of(candidate.model)
+        body, dropped = build_body(request, candidate.model, family, self._recall_signatures(request, family))
+        method = "streamGenerateContent?alt=sse" if request.stream else "generateContent"
+        return Encoded(_post(candidate, method, body), dropped)
+
+    def decode_chat(self, payload: Any, request: ChatRequest, candidate: Candidate) -> dict[str, Any]:
+        return build_completion(self._reader(candidate), payload)
+
+    def stream_decoder(self, request: ChatRequest, candidate: Candidate) -> Decoder:
+        def classify_event(payload: Any) -> UpstreamError:
+            return self.classify_error(hidden_status(payload) or 500, {}, payload, candidate)
+
+        return EventDecoder(self._reader(candidate), classify_event)
+
+    def _reader(self, candidate: Candidate) -> AnswerReader:
+        return AnswerReader(candidate.model.id, int(self._clock()), self._remember_signature)
+
+    def _remember_signature(self, call_id: str, signature: str) -> None:
+        self.notes.remember(_note(call_id), signature, SIGNATURE_TTL_S)
+
+    def _recall_signatures(self, request: ChatRequest, family: Family) -> dict[str, str]:
+        """Return, by tool call, the signatures that the client did not send back."""
+        ids = unsigned_call_ids(request.messages) if family.signs else []
+        if not ids:
+            return {}
+        found = self.notes.recall([_note(call_id) for call_id in ids])
+        return {call_id: found[_note(call_id)] for call_id in ids if _note(call_id) in found}
+
+    # --- embeddings ------------------------------------------------------------------------------------------------
+
+    def encode_embeddings(self, inputs: Sequence[str], request: EmbeddingRequest, candidate: Candidate) -> Encoded:
+        body, dropped = encode_inputs(inputs, request, candidate.model)
+        return Encoded(_post(candidate, "batchEmbedContents", body), dropped)
+
+    def decode_embeddings(self, payload: Any, candidate: Candidate) -> Vectors:
+        return read_vectors(payload, candidate.model)
+
+    # --- failures --------------------------------------------------------------------------------------------------
+
+    def classify_error(self, status: int, headers: Headers, payload: Any, candidate: Candidate) -> UpstreamError:
+        return classify(status, headers, payload, secret=candidate.credential.secret, now=self._clock())
+
+    def find_error(self, payload: Any) -> int | None:
+        return hidden_status(payload)
+
+
+def _post(candidate: Candidate, method: str, body: dict[str, Any]) -> UpstreamRequest:
+    credential = candidate.credential
+    return UpstreamRequest(
+        f"{credential.base_url.rstrip('/')}/models/{candidate.model.upstream_id}:{method}",
+        {"Content-Type": "application/json", "x-goog-api-key": credential.secret},
+        jsonio.dumps(body),
+    )
+
+
+def _note(call_id: str) -> str:
+    return f"thought:{call_id}"

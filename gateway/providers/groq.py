@@ -1,0 +1,123 @@
+"""Groq: OpenAI's protocol, and a 400 for every property that it does not know, in the body and within messages.
+
+2026-11: https://console.groq.com/docs/openai, .../errors, .../rate-limits, .../reasoning
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from gateway.domain import Candidate, ChatRequest, Model
+from gateway.errors import (
+    UpstreamCredentialRejected,
+    UpstreamError,
+    UpstreamFailed,
+    UpstreamModelFailed,
+    UpstreamModelGone,
+    UpstreamUnreachable,
+)
+from gateway.providers import openai_compatible
+from gateway.providers.base import Decoder
+from gateway.providers.openai_compatible import ChunkDecoder, ErrorFacts, has_error, read_error
+
+# Models that do not reason refuse these.
+REASONING_PARAMS = frozenset({"reasoning_format", "include_reasoning"})
+# 2026-11: https://console.groq.com/docs/api-reference#chat-create, without what it calls unsupported (penalties,
+# logprobs, logit_bias, n, metadata, store) and without service_tier: OpenAI's tiers are not Groq's.
+PARAMS = REASONING_PARAMS | {
+    "temperature",
+    "top_p",
+    "stop",
+    "seed",
+    "tools",
+    "tool_choice",
+    "parallel_tool_calls",
+    "response_format",
+    "user",
+    "disable_tool_validation",
+    "documents",
+    "citation_options",
+    "search_settings",
+    "compound_custom",
+}
+
+# 2026-11: .../docs/reasoning. These put <think> into the content unless told otherwise, and refuse tools and JSON mode
+# beside it; the gpt-oss models always keep thoughts apart, and refuse the parameter.
+RAW_THINKERS = ("qwen/",)
+
+# What is in the way of the client: the account's name, and an invitation to pay.
+_NOISE = re.compile(r" in organization `[^`]*`|(?: Need more tokens\?| Upgrade to ).*", re.I | re.S)
+
+
+class Adapter(openai_compatible.Adapter):
+    """Groq's chat."""
+
+    params = PARAMS
+    # No `name`, and no field in which thoughts come back: models that do not reason refuse that one too.
+    message_fields = frozenset({"role", "content", "tool_calls", "tool_call_id"})
+    # 2026-11: `strict` is in no type of the SDK's function definition (github.com/groq/groq-python).
+    tool_fields = frozenset({"name", "description", "parameters"})
+    # 'messages.0.content' of role system "must be a string": github.com/livekit/agents/issues/1790
+    joins_texts = True
+    max_stops = 4
+    max_tokens_name = "max_completion_tokens"
+    codes = {
+        **openai_compatible.CODES,
+        "model_terms_required": UpstreamModelGone,  # somebody must accept its terms in the console
+        "organization_restricted": UpstreamCredentialRejected,
+    }
+    statuses = {
+        **openai_compatible.STATUSES,
+        403: UpstreamModelGone,  # blocked in the project's settings; a wrong key is a 401
+        499: UpstreamFailed,
+    }
+    texts = (
+        (re.compile(r"check your network settings", re.I), UpstreamUnreachable),  # 403: the address is refused
+        # Refused by this model or by this provider alone. 2026-11: .../docs/reasoning, .../docs/structured-outputs
+        (
+            re.compile(r"`reasoning_\w+` must be one of|`(?:reasoning_\w+|include_reasoning)` is not supported", re.I),
+            UpstreamModelFailed,
+        ),
+        (re.compile(r"'response_format\.type' : value is not one of", re.I), UpstreamModelFailed),
+        (re.compile(r"invalid schema for response format: .* is not supported", re.I | re.S), UpstreamModelFailed),
+        (re.compile(r"`tool calling` is not supported|value must be a string\)", re.I), UpstreamModelFailed),
+    )
+    # 2026-11: .../docs/rate-limits: requests are those of the day, tokens those of the minute.
+    quota_headers = {
+        "rpd": ("x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"),
+        "tpm": ("x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"),
+    }
+
+    def params_for(self, model: Model) -> frozenset[str] | None:
+        allowed = super().params_for(model)
+        return allowed if allowed is None or model.reasons else allowed - REASONING_PARAMS
+
+    def adjust(self, body: dict[str, Any], request: ChatRequest, model: Model) -> None:
+        thinks_aloud = model.reasons and model.upstream_id.startswith(RAW_THINKERS)
+        if thinks_aloud and REASONING_PARAMS.isdisjoint(body):  # the two exclude each other
+            body["reasoning_format"] = "parsed"
+
+    def stream_decoder(self, request: ChatRequest, candidate: Candidate) -> Decoder:
+        return StreamDecoder(self, candidate)
+
+    def read_facts(self, payload: Any) -> ErrorFacts:
+        facts = read_error(payload)
+        return replace(facts, message=_NOISE.sub("", facts.message))
+
+
+class StreamDecoder(ChunkDecoder):
+    """Reads chunks whose `x_groq` may tell of a failure (2026-11: groq SDK 1.7.0, chat_completion_chunk)."""
+
+    def is_failure(self, payload: Mapping[str, Any]) -> bool:
+        return super().is_failure(payload) or bool(_extra_of(payload).get("error"))
+
+    def failure(self, payload: Mapping[str, Any]) -> UpstreamError:
+        return super().failure(payload if has_error(payload) else _extra_of(payload))
+
+
+def _extra_of(payload: Mapping[str, Any]) -> Mapping[str, Any]:
+    extra = payload.get("x_groq")
+    return extra if isinstance(extra, dict) else {}

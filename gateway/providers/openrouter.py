@@ -1,0 +1,184 @@
+"""OpenRouter: many backends behind OpenAI's protocol. It tolerates much, and says in its errors whose failure it was.
+
+2026-11: https://openrouter.ai/docs/api-reference/overview, .../errors, .../limits, .../reasoning-tokens
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from gateway import jsonio
+from gateway.domain import Candidate, ChatRequest, Model
+from gateway.errors import (
+    UpstreamContextTooLong,
+    UpstreamCredentialRejected,
+    UpstreamError,
+    UpstreamFailed,
+    UpstreamModelFailed,
+    UpstreamModelGone,
+    UpstreamOverloaded,
+    UpstreamPaymentRequired,
+    UpstreamQuotaExhausted,
+    UpstreamRateLimited,
+    UpstreamRefusedContent,
+)
+from gateway.providers import openai_compatible
+from gateway.providers.base import Headers
+from gateway.providers.openai_compatible import ErrorClass, ErrorFacts, read_error
+from gateway.upstream.hints import read_retry_after, seconds_until, seconds_until_utc_midnight
+
+# 2026-11: openrouter SDK 1.3.84, components/chatrequest. What it does not know it ignores without a word: not sending
+# it is the only way to name it as dropped. `models` and `route` are the gateway's own business.
+PARAMS = frozenset(
+    {
+        "temperature",
+        "top_p",
+        "top_k",
+        "min_p",
+        "top_a",
+        "frequency_penalty",
+        "presence_penalty",
+        "repetition_penalty",
+        "stop",
+        "seed",
+        "logit_bias",
+        "logprobs",
+        "top_logprobs",
+        "tools",
+        "tool_choice",
+        "parallel_tool_calls",
+        "response_format",
+        "reasoning",
+        "include_reasoning",
+        "verbosity",
+        "prediction",
+        "modalities",
+        "provider",
+        "plugins",
+        "transforms",
+        "cache_control",
+        "service_tier",
+        "session_id",
+        "metadata",
+        "user",
+    }
+)
+
+_account_limited = partial(UpstreamQuotaExhausted, account_wide=True)
+
+# 2026-11: openrouter SDK 1.3.84, `metadata.error_type`. Of those left out, the text or the status says more:
+# invalid_request, unprocessable, payload_too_large, unmapped.
+ERROR_TYPES: Mapping[str, ErrorClass] = {
+    "context_length_exceeded": UpstreamContextTooLong,
+    "max_tokens_exceeded": UpstreamModelFailed,
+    "authentication": UpstreamCredentialRejected,
+    "permission_denied": UpstreamCredentialRejected,
+    "payment_required": UpstreamPaymentRequired,
+    "rate_limit_exceeded": UpstreamRateLimited,
+    "provider_overloaded": UpstreamOverloaded,
+    "provider_unavailable": UpstreamOverloaded,
+    "not_found": UpstreamModelGone,
+    "content_policy_violation": UpstreamRefusedContent,
+    "refusal": UpstreamRefusedContent,
+    "server": UpstreamFailed,
+    "timeout": UpstreamFailed,
+}
+# What a backend says of its own credentials and payments is OpenRouter's affair: ours are not at fault.
+_OF_THE_CREDENTIAL = (UpstreamCredentialRejected, UpstreamPaymentRequired)
+
+# 2026-11: .../limits: the account's own limits, by text or by `metadata.limit_source`; the last one is for calls at a time.
+_ACCOUNT = re.compile(r"free-models-per-|openrouter_free_tier|openrouter_in_flight_budget", re.I)
+_DAY = re.compile(r"per-day|daily", re.I)
+_UNTOLD = re.compile(r"^\s*provider returned error\s*$", re.I)
+_MINUTE_S = 60
+
+
+class Adapter(openai_compatible.Adapter):
+    """OpenRouter's chat and embeddings."""
+
+    params = PARAMS
+    # 2026-11: .../reasoning-tokens: thoughts that a backend signed must come back as they were, when tools are in play.
+    message_fields = openai_compatible.MESSAGE_FIELDS | {"reasoning_details"}
+    part_fields = frozenset({"cache_control"})
+    takes_developer_role = True
+    asks_for_usage = False  # it always comes
+    codes = {**openai_compatible.CODES, **ERROR_TYPES}
+    texts = (
+        # The model is there, but no backend of it can do what the request needs.
+        (re.compile(r"no endpoints found that (?:support|can handle)", re.I), UpstreamModelFailed),
+        (re.compile(r"no endpoints found|is not a valid model id", re.I), UpstreamModelGone),
+        (re.compile(r"key limit exceeded|insufficient credits", re.I), UpstreamPaymentRequired),
+        (re.compile(r"reasoning is mandatory", re.I), UpstreamModelFailed),
+    )
+
+    # --- requests --------------------------------------------------------------------------------------------------
+
+    def set_effort(self, body: dict[str, Any], request: ChatRequest, model: Model) -> bool:
+        effort = model.effort(request.reasoning_effort)
+        if effort is None:
+            return False
+        # An effort beside a budget, or beside a switch that says otherwise, is refused.
+        kept = {name: value for name, value in body.get("reasoning", {}).items() if name not in ("max_tokens", "enabled")}
+        body["reasoning"] = {**kept, "effort": effort}
+        return True
+
+    # --- failures --------------------------------------------------------------------------------------------------
+
+    def classify_error(self, status: int, headers: Headers, payload: Any, candidate: Candidate) -> UpstreamError:
+        facts = self.read_facts(payload)
+        error = super().classify_error(status, headers, payload, candidate)
+        if isinstance(error, UpstreamRateLimited) and error.cooldown_scope == "credential":
+            error.retry_after_s = self._account_resets_in_s(headers, facts)
+        elif isinstance(error, UpstreamRateLimited) and error.cooldown_scope == "candidate":
+            # The backend's limit is shared by all its callers: another credential of ours would meet it too.
+            error.cooldown_scope = "model"
+        return error
+
+    def read_facts(self, payload: Any) -> ErrorFacts:
+        facts = read_error(payload)
+        metadata = facts.metadata if isinstance(facts.metadata, dict) else {}
+        told = _message_of(metadata.get("raw")) if _UNTOLD.match(facts.message) else ""
+        type_ = metadata.get("error_type")
+        return replace(
+            facts, message=told or facts.message, type=type_ if isinstance(type_, str) else facts.type, metadata=metadata
+        )
+
+    def kind_of_error(self, status: int, facts: ErrorFacts) -> ErrorClass:
+        if _ACCOUNT.search(limit_of(facts)):
+            return _account_limited
+        if status == 403 and facts.metadata.get("reasons"):
+            return UpstreamRefusedContent
+        kind = super().kind_of_error(status, facts)
+        by_backend = bool(facts.metadata.get("provider_name"))
+        return UpstreamFailed if by_backend and kind in _OF_THE_CREDENTIAL else kind
+
+    def _account_resets_in_s(self, headers: Headers, facts: ErrorFacts) -> float:
+        """Return when the account's own limit ends: the answer says it in headers, or in a copy of them in the body."""
+        copied = facts.metadata.get("headers")
+        said = {name.lower(): str(value) for name, value in (copied if isinstance(copied, dict) else {}).items()}
+        said |= {name.lower(): value for name, value in headers.items()}
+        now = self.now()
+        resets_in_s = seconds_until(said.get("x-ratelimit-reset", ""), now)
+        if resets_in_s is None:
+            resets_in_s = read_retry_after(said, facts.message, now)
+        if resets_in_s is not None:
+            return resets_in_s
+        return seconds_until_utc_midnight(now) if _DAY.search(limit_of(facts)) else _MINUTE_S
+
+
+def limit_of(facts: ErrorFacts) -> str:
+    """Return all that an error says of which limit was met."""
+    return f"{facts.message} {facts.metadata.get('limit_source', '')}"
+
+
+def _message_of(raw: Any) -> str:
+    """Return what the backend said: its text, or the message in its JSON, which may come as a text too."""
+    if isinstance(raw, str) and raw.lstrip()[:1] in ("{", "["):
+        with suppress(ValueError):
+            raw = jsonio.loads(raw)
+    return read_error(raw).message

@@ -1,0 +1,115 @@
+"""Voyage AI: embeddings in nearly OpenAI's form, errors in FastAPI's (`{"detail": ...}`). It has no chat.
+
+2026-11: https://docs.voyageai.com/reference/embeddings-api and .../docs/error-codes
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from gateway.domain import Candidate, ChatRequest, EmbeddingRequest, Model
+from gateway.errors import (
+    UpstreamContextTooLong,
+    UpstreamError,
+    UpstreamModelGone,
+    UpstreamOverloaded,
+    UpstreamUnreachable,
+)
+from gateway.providers import openai_compatible
+from gateway.providers.base import EmbeddingAnswer, Encoded, Headers
+from gateway.providers.openai_compatible import ErrorClass, ErrorFacts
+from gateway.upstream.transport import CallLimits
+from gateway.upstream.watch import Handle
+
+# 2026-05: tokens that one call may hold, over all its inputs. Models that are not listed: 120,000.
+CALL_TOKENS: Mapping[str, int] = {
+    "voyage-4": 320_000,
+    "voyage-4-lite": 1_000_000,
+    "voyage-3.5": 320_000,
+    "voyage-3.5-lite": 1_000_000,
+}
+LEAST_CALL_TOKENS = 120_000
+BYTES_PER_TOKEN = 2  # of the densest text: a call that turns out too large would be refused as a whole
+
+TEXTS: Sequence[tuple[re.Pattern[str], ErrorClass]] = (
+    # An unknown model is a 400, which elsewhere would be the caller's mistake.
+    (re.compile(r"^Model \S+ is not supported", re.I), UpstreamModelGone),
+    (
+        re.compile(r"max allowed tokens per submitted batch|does not fit into the model's context window", re.I),
+        UpstreamContextTooLong,
+    ),
+)
+
+_LIMIT = re.compile(r"(?:per submitted batch is|context window of) (\d+)", re.I)
+_PROMPT = re.compile(r"your batch has (\d+) tokens", re.I)
+
+
+class Adapter(openai_compatible.Adapter):
+    """Voyage's embeddings. What is inherited for chat is never called: `cannot_serve` refuses every chat request."""
+
+    statuses = {
+        **openai_compatible.STATUSES,
+        403: UpstreamUnreachable,  # it refuses the address that the call came from; no key would help
+        502: UpstreamOverloaded,
+        504: UpstreamOverloaded,
+    }
+
+    def cannot_serve(self, request: ChatRequest, model: Model) -> str | None:
+        return "the provider has no chat"
+
+    def embed(self, request: EmbeddingRequest, candidate: Candidate, limits: CallLimits, handle: Handle) -> EmbeddingAnswer:
+        most_bytes = CALL_TOKENS.get(candidate.model.upstream_id, LEAST_CALL_TOKENS) * BYTES_PER_TOKEN
+        answers = []
+        for inputs in split_by_size(request.inputs, most_bytes):
+            answers.append(super().embed(replace(request, inputs=inputs), candidate, limits, handle))
+        counts = [answer.prompt_tokens for answer in answers]
+        return replace(
+            answers[-1],
+            vectors=[vector for answer in answers for vector in answer.vectors],
+            prompt_tokens=None if None in counts else sum(count or 0 for count in counts),
+        )
+
+    def encode_embeddings(self, inputs: Sequence[str], request: EmbeddingRequest, candidate: Candidate) -> Encoded:
+        model = candidate.model
+        # Voyage cuts long inputs by default; OpenAI, and so our clients, expect to be told.
+        body: dict[str, Any] = {"model": model.upstream_id, "input": list(inputs), "truncation": False}
+        if request.input_type:
+            body["input_type"] = request.input_type
+        # A model of one size refuses the parameter, also for that very size.
+        if request.dimensions is not None and request.dimensions not in model.dimensions[:1]:
+            body["output_dimension"] = request.dimensions
+        return Encoded(self.post(candidate, "/embeddings", body), ("user",) if request.user else ())
+
+    def classify_error(self, status: int, headers: Headers, payload: Any, candidate: Candidate) -> UpstreamError:
+        error = super().classify_error(status, headers, payload, candidate)
+        if isinstance(error, UpstreamContextTooLong):
+            error.param = "input"
+            error.limit_tokens, error.prompt_tokens = (_number(pattern, error.message) for pattern in (_LIMIT, _PROMPT))
+        return error
+
+    def kind_of_error(self, status: int, facts: ErrorFacts) -> ErrorClass:
+        by_text = next((kind for pattern, kind in TEXTS if pattern.search(facts.message)), None)
+        return by_text or super().kind_of_error(status, facts)
+
+
+def split_by_size(inputs: Sequence[str], most_bytes: int) -> Iterator[tuple[str, ...]]:
+    """Yield the inputs in order, in groups of at most that size; one that is larger by itself stands alone."""
+    group: list[str] = []
+    size = 0
+    for text in inputs:
+        bytes_ = len(text.encode("utf-8", "surrogatepass"))
+        if group and size + bytes_ > most_bytes:
+            yield tuple(group)
+            group, size = [], 0
+        group.append(text)
+        size += bytes_
+    if group:
+        yield tuple(group)
+
+
+def _number(pattern: re.Pattern[str], text: str) -> int | None:
+    match = pattern.search(text)
+    return int(match[1]) if match else None

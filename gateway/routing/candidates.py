@@ -1,0 +1,195 @@
+"""Which candidates can serve a request: names, capabilities, reasoning tier and context window. Pure.
+
+What is resting or out of quota is not decided here: that changes from moment to moment (ranking.py, dispatcher.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from gateway.catalog import Inventory
+from gateway.domain import REASONING_LEVELS, Candidate, ChatRequest, Choice, EmbeddingRequest, Kind, Model
+from gateway.errors import InvalidRequest, ModelNotFound
+from gateway.providers.base import Provider
+
+ANSWER_FLOOR_TOKENS = 256  # room for an answer that makes a context window "fit"; clients ask for far more than they use
+
+_PATHS: Mapping[Kind, str] = {"chat": "/v1/chat/completions", "embedding": "/v1/embeddings", "rerank": "/v1/rerank"}
+_FEATURES = {
+    "tools": "tools",
+    "json_mode": "response_format json_object",
+    "json_schema": "response_format json_schema",
+    "vision": "images",
+    "image_urls": "images by https URL (send them as data: URLs)",
+    "reasoning": "reasoning",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Who may serve a request: the caller's choices in the caller's order, each with its candidates.
+
+    `pinned`: the caller named models, so their order stands and a candidate is worth a second try.
+    """
+
+    choices: tuple[tuple[Candidate, ...], ...]
+    pinned: bool
+
+    @property
+    def candidates(self) -> tuple[Candidate, ...]:
+        return tuple(candidate for choice in self.choices for candidate in choice)
+
+
+def plan_chat(request: ChatRequest, inventory: Inventory, providers: Mapping[str, Provider]) -> Plan:
+    """Return who can serve a chat request.
+
+    :raises ModelNotFound: a name that nobody has. :raises InvalidRequest: nobody asked for has a needed feature.
+    """
+    plan = _plan(request.choice, "chat", inventory)
+    plan = _keep(plan, lambda c: _tier_reached(request, c.model), _tier_missing)
+    for need in sorted(request.needs):
+        plan = _keep(plan, lambda c, need=need: _has(c.model, need), lambda need=need: _feature_missing(_FEATURES[need]))  # type: ignore[misc]
+    plan = _keep_servable(plan, request, providers)
+    return _keep_fitting(plan, request.prompt_tokens)
+
+
+def plan_embeddings(request: EmbeddingRequest, inventory: Inventory) -> Plan:
+    """Return who can embed: only homes of the very model that was asked for, since vector spaces do not mix.
+
+    :raises ModelNotFound: a name that nobody has. :raises InvalidRequest: the model cannot return such vectors.
+    """
+    plan = _plan(request.choice, "embedding", inventory)
+    size = request.dimensions
+    return _keep(plan, lambda c: size is None or _can_size(c.model, size), lambda: _size_missing(plan))
+
+
+def _plan(choice: Choice, kind: Kind, inventory: Inventory) -> Plan:
+    names = (choice.force_model,) if choice.force_model else choice.names
+    groups = [_candidates_named(name, kind, inventory) for name in names]
+    pinned = any(not is_auto for _, is_auto in groups)
+    choices = _without_repeats(candidates for candidates, _ in groups)
+    if choice.force_provider is not None:
+        choices = _only_provider(choices, choice, inventory)
+    return Plan(choices, pinned)
+
+
+def _candidates_named(name: str, kind: Kind, inventory: Inventory) -> tuple[tuple[Candidate, ...], bool]:
+    """Return the candidates behind a name, and whether the name leaves the choice to the gateway."""
+    named = inventory.catalog.resolve(name)
+    if named is None:
+        raise ModelNotFound(f"The model {_shown(name)} does not exist. GET /v1/models lists those that do.", param="model")
+    if named.auto:
+        if kind != "chat":
+            raise InvalidRequest(f"Name a model for {_PATHS[kind]}: {_shown(name)} stands for chat models.", param="model")
+        models: Sequence[Model] = inventory.auto_models
+        return tuple(candidate for model in (*named.models, *models) for candidate in inventory.candidates(model)), True
+    fitting = [model for model in named.models if model.kind == kind]
+    if not fitting:
+        path = _PATHS[named.models[0].kind]
+        raise InvalidRequest(f"The model {_shown(name)} is not for {_PATHS[kind]}; use it with {path}.", param="model")
+    living = [model for model in fitting if model.status != "retired"]
+    if not living:
+        raise _retired(name, fitting[0])
+    candidates = tuple(candidate for model in living for candidate in inventory.candidates(model))
+    if not candidates:
+        raise _unusable(name, living, inventory)
+    return candidates, False
+
+
+def _retired(name: str, model: Model) -> ModelNotFound:
+    instead = f" Use {_shown(model.replaced_by)} instead." if model.replaced_by else " GET /v1/models lists those that remain."
+    return ModelNotFound(f"The model {_shown(name)} was retired by its provider.{instead}", param="model")
+
+
+def _unusable(name: str, models: Iterable[Model], inventory: Inventory) -> ModelNotFound:
+    ways = dict.fromkeys(" and ".join(inventory.missing_variables(model.provider)) for model in models)
+    todo = " or ".join(way for way in ways if way) or "GATEWAY_SANDBOX=on"
+    return ModelNotFound(f"The model {_shown(name)} has no usable provider: set {todo} and restart the gateway.", param="model")
+
+
+def _only_provider(
+    choices: tuple[tuple[Candidate, ...], ...], choice: Choice, inventory: Inventory
+) -> tuple[tuple[Candidate, ...], ...]:
+    forced = choice.force_provider or ""
+    if forced not in inventory.catalog.providers:
+        raise ModelNotFound(f"The provider {_shown(forced)} of x-gateway-force-provider does not exist.", param="model")
+    kept = tuple(tuple(c for c in group if forced in (c.provider.key, c.model.provider)) for group in choices)
+    if any(kept):
+        return tuple(group for group in kept if group)
+    missing = inventory.missing_variables(forced)
+    todo = f"set {' and '.join(missing)} and restart the gateway" if missing else "it serves none of the models asked for"
+    raise ModelNotFound(f"The provider {_shown(forced)} cannot be used: {todo}.", param="model")
+
+
+def _without_repeats(groups: Iterable[tuple[Candidate, ...]]) -> tuple[tuple[Candidate, ...], ...]:
+    seen: set[str] = set()
+    kept = []
+    for group in groups:
+        fresh = tuple(candidate for candidate in group if not (candidate.id in seen or seen.add(candidate.id)))  # type: ignore[func-returns-value]
+        if fresh:
+            kept.append(fresh)
+    return tuple(kept)
+
+
+def _keep(plan: Plan, fits: Callable[[Candidate], bool], missing: Callable[[], InvalidRequest]) -> Plan:
+    """Return the plan with those that fit; refuse where none of many does, pass on a plan that was empty."""
+    kept = tuple(group for group in (tuple(c for c in group if fits(c)) for group in plan.choices) if group)
+    if plan.choices and not kept:
+        raise missing()
+    return Plan(kept, plan.pinned)
+
+
+def _has(model: Model, need: str) -> bool:
+    return need in model.capabilities or (need == "json_mode" and "json_schema" in model.capabilities)
+
+
+def _tier_reached(request: ChatRequest, model: Model) -> bool:
+    wanted = request.choice.min_reasoning_level
+    if wanted is None:
+        return True
+    return model.reasoning_tier is not None and REASONING_LEVELS.index(model.reasoning_tier) >= REASONING_LEVELS.index(wanted)
+
+
+def _tier_missing() -> InvalidRequest:
+    return InvalidRequest(
+        "None of the models asked for reaches min_reasoning_level; lower it or name another model.",
+        param="min_reasoning_level",
+        code="unsupported_feature",
+    )
+
+
+def _feature_missing(feature: str) -> InvalidRequest:
+    message = f"None of the models asked for supports {feature}. GET /v1/models?include=capabilities shows which do."
+    return InvalidRequest(message, param="model", code="unsupported_feature")
+
+
+def _keep_servable(plan: Plan, request: ChatRequest, providers: Mapping[str, Provider]) -> Plan:
+    reasons = {c.id: providers[c.provider.key].cannot_serve(request, c.model) for c in plan.candidates}
+    first = next((reason for reason in reasons.values() if reason), "")
+    return _keep(plan, lambda c: reasons[c.id] is None, lambda: InvalidRequest(first, param="model", code="unsupported_feature"))
+
+
+def _keep_fitting(plan: Plan, prompt_tokens: int) -> Plan:
+    """Leave out windows that are too small; where all seem so, the largest is tried: an estimate never refuses."""
+    needed = prompt_tokens + ANSWER_FLOOR_TOKENS
+    windows = [candidate.model.context_window for candidate in plan.candidates]
+    enough = min(needed, max(windows, default=0))
+    kept = (tuple(c for c in group if c.model.context_window >= enough) for group in plan.choices)
+    return Plan(tuple(group for group in kept if group), plan.pinned)
+
+
+def _can_size(model: Model, size: int) -> bool:
+    if not model.dimensions:
+        return True  # a row that names no sizes: the provider knows
+    own = model.dimensions[0]
+    return size in model.dimensions or (model.min_dimensions is not None and model.min_dimensions <= size <= own)
+
+
+def _size_missing(plan: Plan) -> InvalidRequest:
+    sizes = sorted({size for candidate in plan.candidates for size in candidate.model.dimensions}, reverse=True)
+    return InvalidRequest(f"This model returns vectors of {', '.join(map(str, sizes))} dimensions.", param="dimensions")
+
+
+def _shown(name: str | None) -> str:
+    return "`" + "".join(char for char in (name or "")[:100] if char.isprintable()) + "`"

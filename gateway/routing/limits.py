@@ -1,0 +1,66 @@
+"""Time limits of one attempt (contract §5). Pure but for the monotonic clock it is given."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from gateway.domain import ChatRequest, Model
+from gateway.settings import Settings
+from gateway.upstream.transport import CallLimits
+
+REASONING_FIRST_TOKEN_S = 30.0  # models with a reasoning tier think before they speak
+PROMPT_TOKENS_PER_S = 5000.0  # how fast a prompt is read, at least: a large one may delay the first token
+WHOLE_ANSWER_S = 20.0  # the least that a whole answer is given
+TOKENS_PER_S = 25.0  # of a model whose speed nobody has measured yet
+ANSWER_TOKENS = 1024  # of an answer whose length nobody limited
+TOOLS_IDLE_S = 120.0  # providers send a large tool call in one piece, after a long silence
+
+
+class AttemptClock:
+    """The limits of attempts within one request that ends at `ends_at_mono`."""
+
+    def __init__(
+        self, settings: Settings, ends_at_mono: float, *, stream: bool, now: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._settings = settings
+        self._ends_at_mono = ends_at_mono
+        self._stream = stream
+        self._now = now
+
+    def chat_limits(self, request: ChatRequest, model: Model) -> CallLimits:
+        if not self._stream:
+            return self._whole_limits(max(WHOLE_ANSWER_S, self._answer_s(request, model)))
+        return CallLimits(
+            connect_s=self._settings.connect_timeout_s,
+            first_token_s=self.first_token_s(request, model),
+            idle_s=self.idle_s(request),
+            deadline_mono=self._ends_at_mono,
+        )
+
+    def embedding_limits(self) -> CallLimits:
+        return self._whole_limits(WHOLE_ANSWER_S)
+
+    def first_token_s(self, request: ChatRequest, model: Model) -> float:
+        own = model.first_token_timeout_s
+        if own is None:
+            own = self._settings.first_token_timeout_s
+            if model.reasoning_tier is not None:
+                own = max(own, REASONING_FIRST_TOKEN_S)
+        return own + request.prompt_tokens / PROMPT_TOKENS_PER_S
+
+    def idle_s(self, request: ChatRequest) -> float:
+        idle_s = self._settings.idle_timeout_s
+        return max(idle_s, TOOLS_IDLE_S) if "tools" in request.needs else idle_s
+
+    def _answer_s(self, request: ChatRequest, model: Model) -> float:
+        tokens = min(request.max_output_tokens or ANSWER_TOKENS, model.max_output_tokens or ANSWER_TOKENS * 8)
+        return self.first_token_s(request, model) + tokens / TOKENS_PER_S
+
+    def _whole_limits(self, seconds: float) -> CallLimits:
+        return CallLimits(
+            connect_s=self._settings.connect_timeout_s,
+            first_token_s=seconds,
+            idle_s=seconds,
+            deadline_mono=min(self._ends_at_mono, self._now() + seconds),
+        )

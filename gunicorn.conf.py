@@ -1,0 +1,35 @@
+"""gunicorn's settings, all from the environment; gunicorn finds this file by itself."""
+
+import os
+import resource
+import sys
+
+from gateway.boot import greeting, load_configuration
+from gateway.errors import ConfigurationError
+
+try:
+    configuration = load_configuration(os.environ)
+except ConfigurationError as problem:
+    sys.exit(str(problem))
+settings = configuration.settings
+
+bind = f"{settings.host}:{settings.port}"
+workers = settings.workers
+threads = settings.threads
+worker_class = "gateway.lifecycle.Worker"
+# gunicorn counts idle keep-alives and silent connections too, and at this limit it stops accepting.
+worker_connections = settings.threads + 1000
+keepalive = 95  # must outlast the proxy's idle time (nginx 60 s, Heroku 90 s), or it closes under a request
+timeout = 120  # of a worker's own heartbeat, not of a request
+graceful_timeout = 20
+accesslog = None  # the gateway writes its own line a request
+loglevel = "warning"
+control_socket_disable = True
+
+
+def on_starting(server):  # type: ignore[no-untyped-def]
+    """Tell the operator once how to begin, and allow as many open files as the system does: a stream takes two."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard if hard != resource.RLIM_INFINITY else max(soft, 65536), hard))
+    print(f"Listening on http://{bind} with {workers} workers of {threads} threads.", file=sys.stderr)
+    print(greeting(configuration), file=sys.stderr, flush=True)

@@ -1,0 +1,101 @@
+"""The gateway in front of a real model server that nobody here wrote. See the README, "With a model on your own machine".
+
+LIVE_BASE_URL=http://127.0.0.1:8081/v1 LIVE_MODEL=gemma-3-270m .venv/bin/pytest -m live
+"""
+
+import json
+import os
+import subprocess
+import time
+
+import openai
+import pytest
+
+pytestmark = pytest.mark.live
+
+CATALOG = """
+[[providers]]
+key = "local"
+base_url = "{url}"
+
+[[models]]
+provider = "local"
+id = "{model}"
+context_window = 2048
+"""
+# A base model: it goes on with a text rather than answer a question, and would often end it at once.
+STORY = [{"role": "user", "content": "Once upon a time there was a boat"}]
+
+
+def at_least(tokens):
+    """Return a field of llama.cpp's server, which the gateway does not know and passes on."""
+    return {"min_tokens": tokens}
+
+
+@pytest.fixture(scope="module")
+def model():
+    return os.environ.get("LIVE_MODEL", "gemma-3-270m")
+
+
+@pytest.fixture(scope="module")
+def gateway(start_gateway, tmp_path_factory, model):
+    if "LIVE_BASE_URL" not in os.environ:
+        pytest.skip("set LIVE_BASE_URL to the base URL of a model server")
+    path = tmp_path_factory.mktemp("catalog") / "mine.toml"
+    path.write_text(CATALOG.format(url=os.environ["LIVE_BASE_URL"], model=model))
+    return start_gateway({"GATEWAY_CATALOG": str(path)})
+
+
+@pytest.fixture
+def client(gateway):
+    with openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=gateway.key, max_retries=0, timeout=120) as client:
+        yield client
+
+
+def test_curl_gets_a_whole_answer(gateway, model):
+    body = json.dumps({"model": model, "messages": STORY, "max_tokens": 30, **at_least(30)})
+    command = ["curl", "-sS", f"{gateway.url}/v1/chat/completions", "-H", f"Authorization: Bearer {gateway.key}", "-d", body]
+    answer = json.loads(subprocess.run(command, capture_output=True, check=True, timeout=120).stdout)
+    assert answer["choices"][0]["message"]["content"] and answer["x_gateway"]["provider"] == "local"
+
+
+def test_the_openai_package_gets_a_whole_answer(client, model):
+    answer = client.chat.completions.create(model=f"local/{model}", messages=STORY, extra_body=at_least(30), max_tokens=30)
+    assert answer.choices[0].message.content and answer.choices[0].finish_reason in ("stop", "length")
+    assert answer.usage.completion_tokens > 0
+
+
+def test_the_openai_package_gets_a_stream(client, model):
+    stream = client.chat.completions.create(
+        model=model, messages=STORY, extra_body=at_least(60), max_tokens=60, stream=True, stream_options={"include_usage": True}
+    )
+    arrivals, text = [], ""
+    for chunk in stream:
+        arrivals.append(time.monotonic())
+        text += "".join(choice.delta.content or "" for choice in chunk.choices)
+        last = chunk
+    assert len(text) > 60 and len(arrivals) > 20
+    assert arrivals[-1] - arrivals[0] > 0.1, "the words came one by one, not all at once"
+    assert last.usage.completion_tokens > 0
+
+
+def test_auto_finds_the_only_model(client):
+    assert (
+        client.chat.completions.create(model="auto", messages=STORY, extra_body=at_least(10), max_tokens=10).x_gateway["provider"]
+        == "local"
+    )
+
+
+def test_a_client_that_leaves_frees_the_model(client, gateway, model):
+    stream = client.chat.completions.create(model=model, messages=STORY, extra_body=at_least(1500), max_tokens=1500, stream=True)
+    for _, _ in zip(range(5), stream, strict=False):
+        pass
+    stream.close()
+    began = time.monotonic()
+    # The server computes one answer at a time: it answers now only if it was told to stop the one before.
+    client.chat.completions.create(model=model, messages=[{"role": "user", "content": "Hi"}], max_tokens=5)
+    assert time.monotonic() - began < 5
+    until = time.monotonic() + 3
+    while '"status": 499' not in gateway.log() and time.monotonic() < until:
+        time.sleep(0.05)
+    assert '"status": 499' in gateway.log()

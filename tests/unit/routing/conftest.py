@@ -1,0 +1,88 @@
+"""Candidates, a clock and a ledger that the routing tests share."""
+
+import time
+from dataclasses import dataclass
+
+import pytest
+
+from gateway.domain import Candidate, Credential, Model, ProviderRow
+from gateway.routing.attempts import AttemptLoop, Caller, Patience, Yield
+from gateway.routing.candidates import Plan
+from gateway.routing.ledger import Ledger
+from gateway.state.memory import MemoryStore
+from gateway.telemetry import Telemetry
+from gateway.upstream.watch import Handle
+
+
+def candidate(name, *, key=1, clock="utc", account_limits=None, **model):
+    """`candidate("groq/llama")`: a model of a provider, behind its credential number `key`."""
+    provider, _, model_id = name.partition("/")
+    row = ProviderRow(key=provider, base_url="http://x", clock=clock, account_limits=account_limits or {})
+    return Candidate(row, Model(provider=provider, id=model_id, **model), Credential(provider, key, "http://x", f"secret-{key}"))
+
+
+class Clock:
+    def __init__(self, now=1_800_000_000.0):
+        self.now = now
+
+    def __call__(self):
+        return self.now
+
+
+class PatientHandle(Handle):
+    """Notes what would have been waited for."""
+
+    def __init__(self):
+        super().__init__()
+        self.waits = []
+
+    def wait(self, seconds):
+        self.waits.append(seconds)
+        return self.ended is not None
+
+
+@dataclass(frozen=True)
+class Answer:
+    dropped: tuple = ()
+    quota: tuple = ()
+
+
+@dataclass
+class Pool:
+    """A store, a clock and a loop over scripted candidates."""
+
+    clock: Clock
+    store: MemoryStore
+    handle: PatientHandle
+
+    def dispatch(self, choices, script, *, pinned=False, patience_s=3.0, ends_in_s=100.0, tokens=10):
+        """Run one loop; `script` gives each candidate's outcomes by its name: an error, "ok" or "empty"."""
+        self.calls = []
+        outcomes = {name: list(steps) if isinstance(steps, list) else [steps] for name, steps in script.items()}
+
+        def call(asked):
+            name = asked.model.name if asked.credential.number == 1 else f"{asked.model.name}#{asked.credential.number}"
+            self.calls.append(name)
+            step = outcomes[name].pop(0) if len(outcomes[name]) > 1 else outcomes[name][0]
+            if isinstance(step, Exception):
+                raise step
+            return Yield(name, Answer(), empty=step == "empty")
+
+        caller = Caller(request_id="req_1", handle=self.handle, started_mono=time.monotonic())
+        groups = choices if choices and isinstance(choices[0], (list, tuple)) else [choices]
+        self.loop = AttemptLoop(
+            Ledger(self.store, self.clock),
+            Telemetry(),
+            Patience(patience_s, jitter=lambda least, most: least),
+            plan=Plan(tuple(tuple(group) for group in groups), pinned),
+            tokens=tokens,
+            caller=caller,
+            ends_at_mono=time.monotonic() + ends_in_s,
+        )
+        return self.loop.attempt_all(call)
+
+
+@pytest.fixture
+def pool():
+    clock = Clock()
+    return Pool(clock, MemoryStore(clock), PatientHandle())

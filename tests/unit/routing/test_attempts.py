@@ -1,0 +1,294 @@
+import pytest
+
+from gateway.errors import (
+    CandidatesExhausted,
+    ClientGone,
+    StreamBroken,
+    UpstreamContextTooLong,
+    UpstreamCredentialRejected,
+    UpstreamError,
+    UpstreamFailed,
+    UpstreamGarbled,
+    UpstreamModelFailed,
+    UpstreamModelGone,
+    UpstreamOverloaded,
+    UpstreamPaymentRequired,
+    UpstreamQuotaExhausted,
+    UpstreamQuotaTooSmall,
+    UpstreamRateLimited,
+    UpstreamRefusedContent,
+    UpstreamRejected,
+    UpstreamReset,
+    UpstreamTimeout,
+    UpstreamUnreachable,
+)
+from gateway.routing.attempts import MAX_ATTEMPTS
+from tests.unit.routing.conftest import candidate
+
+A, A2, B, C = candidate("a/one"), candidate("a/two"), candidate("b/one"), candidate("c/one")
+A_OTHER_KEY = candidate("a/one", key=2)
+
+
+def failed(status=500):
+    return UpstreamFailed("down", upstream_status=status)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        UpstreamUnreachable("x"),
+        UpstreamReset("x"),
+        UpstreamTimeout("x", phase="first_token"),
+        UpstreamTimeout("x", phase="connect"),
+        UpstreamRateLimited("x", upstream_status=429),
+        UpstreamQuotaExhausted("x", upstream_status=429),
+        UpstreamQuotaTooSmall("x", upstream_status=413),
+        UpstreamPaymentRequired("x", upstream_status=402),
+        UpstreamOverloaded("x", upstream_status=503),
+        UpstreamCredentialRejected("x", upstream_status=401),
+        UpstreamModelGone("x", upstream_status=404),
+        UpstreamRejected("x", upstream_status=400),
+        UpstreamModelFailed("x", upstream_status=400),
+        UpstreamFailed("x", upstream_status=500),
+        UpstreamGarbled("x", upstream_status=200),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_failing_provider_is_not_felt(pool, error):
+    won = pool.dispatch([A, B], {"a/one": error, "b/one": "ok"})
+    assert won.value == "b/one" and pool.calls == ["a/one", "b/one"]
+    assert [attempt.trail for attempt in pool.loop.attempts] == [f"a/one:{error.outcome}", "b/one:ok"]
+
+
+def test_refused_content_is_the_answer_at_once(pool):
+    with pytest.raises(UpstreamRefusedContent) as raised:
+        pool.dispatch([A, B], {"a/one": UpstreamRefusedContent("no", upstream_status=400), "b/one": "ok"})
+    assert pool.calls == ["a/one"] and raised.value.status == 400
+    assert pool.store.snapshot((), ["provider:a", A.id, A.credential.id, "model:a/one"]).rests == {}
+
+
+def test_a_rejected_request_goes_to_one_other_provider_and_then_the_first_refusal_is_the_answer(pool):
+    first = UpstreamRejected("first", upstream_status=400)
+    script = {"a/one": first, "a/two": "ok", "b/one": UpstreamRejected("second", upstream_status=422), "c/one": "ok"}
+    with pytest.raises(UpstreamRejected, match="first") as raised:
+        pool.dispatch([A, A2, B, C], script)
+    assert pool.calls == ["a/one", "b/one"] and raised.value.status == 400 and raised.value.tried == 2
+
+
+def test_a_rejected_request_without_another_provider_is_refused(pool):
+    with pytest.raises(UpstreamRejected):
+        pool.dispatch([A, A2], {"a/one": UpstreamRejected("no", upstream_status=400), "a/two": "ok"})
+    assert pool.calls == ["a/one"]
+
+
+def test_a_rejected_request_hurts_nobody(pool):
+    with pytest.raises(UpstreamRejected):
+        pool.dispatch([A], {"a/one": UpstreamRejected("no", upstream_status=400)})
+    assert pool.dispatch([A], {"a/one": "ok"}).value == "a/one"
+
+
+def test_a_context_that_is_too_long_goes_only_to_larger_windows(pool):
+    small, same, larger = (candidate(f"{p}/m", context_window=size) for p, size in (("a", 100), ("b", 100), ("c", 200)))
+    error = UpstreamContextTooLong("long", upstream_status=400)
+    pool.dispatch([small, same, larger], {"a/m": error, "b/m": "ok", "c/m": "ok"})
+    assert pool.calls == ["a/m", "c/m"]
+
+
+def test_a_context_that_fits_nowhere_is_told_in_the_words_that_clients_parse(pool):
+    error = UpstreamContextTooLong("long", upstream_status=400, limit_tokens=100, prompt_tokens=150)
+    with pytest.raises(UpstreamContextTooLong) as raised:
+        pool.dispatch([candidate("a/m", context_window=100)], {"a/m": error})
+    expected = "This model's maximum context length is 100 tokens. However, your messages resulted in 150 tokens."
+    assert raised.value.message.startswith(expected) and raised.value.status == 400
+
+
+def test_a_rejected_credential_leaves_out_its_models_but_not_another_credential(pool):
+    script = {"a/one": UpstreamCredentialRejected("no", upstream_status=401), "a/two": "ok", "a/one#2": "ok"}
+    assert pool.dispatch([A, A2, A_OTHER_KEY], script).value == "a/one#2"
+    assert pool.calls == ["a/one", "a/one#2"]
+
+
+def test_an_unreachable_provider_leaves_out_all_of_it(pool):
+    pool.dispatch([A, A2, A_OTHER_KEY, B], {"a/one": UpstreamUnreachable("no"), "b/one": "ok"})
+    assert pool.calls == ["a/one", "b/one"]
+
+
+def test_after_two_failures_of_a_provider_auto_tries_another_first(pool):
+    models = [candidate(f"a/{n}") for n in range(4)]
+    script = {f"a/{n}": failed() for n in range(4)} | {"b/one": "ok"}
+    pool.dispatch([*models, B], script)
+    assert pool.calls == ["a/0", "a/1", "b/one"]
+
+
+def test_no_more_attempts_than_allowed_are_made(pool):
+    models = [candidate(f"p{n}/m") for n in range(MAX_ATTEMPTS + 2)]
+    with pytest.raises(UpstreamFailed) as raised:
+        pool.dispatch(models, {model.model.name: failed() for model in models})
+    assert len(pool.calls) == MAX_ATTEMPTS and raised.value.status == 502 and raised.value.tried == MAX_ATTEMPTS
+
+
+def test_the_last_attempt_tells_the_final_status(pool):
+    with pytest.raises(UpstreamTimeout) as raised:
+        pool.dispatch([A, B], {"a/one": failed(), "b/one": UpstreamTimeout("slow", phase="first_token")})
+    assert (raised.value.status, raised.value.code, raised.value.provider) == (504, "upstream_timeout", "b")
+
+
+def test_a_spent_budget_is_a_time_out(pool):
+    with pytest.raises(UpstreamTimeout):
+        pool.dispatch([A], {"a/one": "ok"}, ends_in_s=0)
+    assert pool.calls == []
+
+
+def test_an_empty_stop_moves_on_and_is_good_enough_from_the_last(pool):
+    assert pool.dispatch([A, B], {"a/one": "empty", "b/one": "ok"}).value == "b/one"
+    assert pool.dispatch([A, B], {"a/one": "empty", "b/one": "empty"}).value == "b/one"
+
+
+def test_a_client_that_left_stops_everything_and_hurts_nobody(pool):
+    with pytest.raises(ClientGone):
+        pool.dispatch([A, B], {"a/one": ClientGone("left"), "b/one": "ok"})
+    assert pool.calls == ["a/one"]
+    assert pool.dispatch([A], {"a/one": "ok"}).value == "a/one"
+
+
+def test_what_rests_is_not_asked(pool):
+    limited = UpstreamRateLimited("slow down", upstream_status=429, retry_after_s=30)
+    pool.dispatch([A, B], {"a/one": limited, "b/one": "ok"})
+    pool.dispatch([A, B], {"b/one": "ok"})
+    assert pool.calls == ["b/one"]
+    pool.clock.now += 31
+    pool.dispatch([A, B], {"a/one": "ok", "b/one": "ok"})
+    assert pool.calls[0] in ("a/one", "b/one")
+
+
+def test_one_5xx_does_not_rest_a_model_but_the_second_in_a_row_does(pool):
+    for expected in (["a/one"], ["a/one"], []):
+        try:
+            pool.dispatch([A], {"a/one": failed()})
+        except (UpstreamFailed, CandidatesExhausted):
+            assert pool.calls == expected
+
+
+def test_a_success_takes_earlier_failures_back(pool):
+    for step in (failed(), "ok", failed()):
+        try:
+            pool.dispatch([A], {"a/one": step})
+        except UpstreamFailed:
+            pass
+    assert pool.dispatch([A], {"a/one": "ok"}).value == "a/one"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [UpstreamRateLimited("x", upstream_status=429, retry_after_s=7), UpstreamQuotaTooSmall("x", upstream_status=413)],
+)
+def test_rate_limits_alone_are_told_as_quota(pool, error):
+    with pytest.raises(CandidatesExhausted) as raised:
+        pool.dispatch([A], {"a/one": error})
+    assert (raised.value.status, raised.value.code) == (429, "quota_exhausted")
+
+
+def test_a_rate_limit_after_another_failure_is_a_bad_gateway(pool):
+    with pytest.raises(UpstreamError) as raised:
+        pool.dispatch([A, B], {"a/one": failed(), "b/one": UpstreamRateLimited("x", upstream_status=429)})
+    assert (raised.value.status, raised.value.code) == (502, "upstream_error")
+
+
+def test_a_used_up_quota_is_refused_without_a_call_and_says_until_when(pool):
+    limited = candidate("a/m", limits={"rpm": 1})
+    pool.dispatch([limited], {"a/m": "ok"})
+    with pytest.raises(CandidatesExhausted) as raised:
+        pool.dispatch([limited], {"a/m": "ok"})
+    assert pool.calls == [] and raised.value.status == 429 and 1 <= raised.value.retry_after_s <= 60
+    assert [(entry.outcome, entry.model) for entry in raised.value.attempts] == [("quota", "m")] and raised.value.tried == 0
+
+
+def test_a_day_without_quota_tells_sdks_not_to_sleep_through_it(pool):
+    limited = candidate("a/m", limits={"rpd": 1})
+    pool.dispatch([limited], {"a/m": "ok"})
+    with pytest.raises(CandidatesExhausted) as raised:
+        pool.dispatch([limited], {"a/m": "ok"})
+    assert raised.value.should_retry is False and raised.value.retry_at.endswith("T00:00:00Z")
+
+
+def test_resting_after_failures_is_no_healthy_provider(pool):
+    with pytest.raises(UpstreamUnreachable):
+        pool.dispatch([A], {"a/one": UpstreamUnreachable("no")})
+    with pytest.raises(CandidatesExhausted) as raised:
+        pool.dispatch([A], {"a/one": "ok"})
+    assert (raised.value.status, raised.value.code, round(raised.value.retry_after_s)) == (503, "no_healthy_provider", 10)
+
+
+def test_nobody_to_ask_at_all_is_no_healthy_provider(pool):
+    with pytest.raises(CandidatesExhausted) as raised:
+        pool.dispatch([], {})
+    assert raised.value.status == 503
+
+
+def test_failed_attempts_give_their_tokens_back_but_not_the_request(pool):
+    limited = candidate("a/m", limits={"rpm": 3, "tpm": 10})
+    for _ in range(3):
+        with pytest.raises(UpstreamFailed):
+            pool.dispatch([limited], {"a/m": UpstreamFailed("x", upstream_status=400)}, tokens=10)
+        pool.store.recover(["model:a/m"])
+    with pytest.raises(CandidatesExhausted):
+        pool.dispatch([limited], {"a/m": "ok"}, tokens=10)
+
+
+# --- pinned -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [failed(), UpstreamReset("x"), UpstreamOverloaded("x", upstream_status=503)])
+def test_a_pinned_model_is_tried_once_more_after_a_short_pause(pool, error):
+    assert pool.dispatch([A], {"a/one": [error, "ok"]}, pinned=True).value == "a/one"
+    assert pool.calls == ["a/one", "a/one"] and pool.handle.waits == [0.2]
+
+
+def test_a_pinned_model_is_tried_no_third_time(pool):
+    pool.dispatch([[A], [B]], {"a/one": failed(), "b/one": "ok"}, pinned=True)
+    assert pool.calls == ["a/one", "a/one", "b/one"]
+
+
+def test_a_short_retry_after_of_a_pinned_model_is_waited_out_once(pool):
+    limited = UpstreamRateLimited("x", upstream_status=429, retry_after_s=2)
+    assert pool.dispatch([A], {"a/one": [limited, "ok"]}, pinned=True).value == "a/one"
+    assert pool.handle.waits == [2]
+    assert pool.dispatch([A], {"a/one": "ok"}).value == "a/one"  # the success took the rest back
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        UpstreamRateLimited("x", upstream_status=429, retry_after_s=4),
+        UpstreamRateLimited("x", upstream_status=429),
+        UpstreamTimeout("x", phase="first_token"),
+        UpstreamUnreachable("x"),
+        UpstreamModelGone("x", upstream_status=404),
+        UpstreamQuotaTooSmall("x", upstream_status=413, retry_after_s=1),
+    ],
+    ids=["long Retry-After", "no Retry-After", "silence", "unreachable", "gone", "too small a quota"],
+)
+def test_a_pinned_model_that_would_fail_again_is_not_asked_again(pool, error):
+    pool.dispatch([[A], [B]], {"a/one": error, "b/one": "ok"}, pinned=True)
+    assert pool.calls == ["a/one", "b/one"] and pool.handle.waits == []
+
+
+def test_auto_moves_on_at_once(pool):
+    pool.dispatch([A, B], {"a/one": failed(), "b/one": "ok"})
+    assert pool.calls == ["a/one", "b/one"] and pool.handle.waits == []
+
+
+def test_a_client_that_leaves_during_the_pause_ends_it(pool):
+    pool.handle.end("client_gone")
+    with pytest.raises(ClientGone):
+        pool.dispatch([A], {"a/one": failed()}, pinned=True)
+    assert pool.calls == ["a/one"]
+
+
+def test_the_callers_order_stands_before_everything(pool):
+    pool.dispatch([[B], [A]], {"a/one": "ok", "b/one": "ok"}, pinned=True)
+    assert pool.calls == ["b/one"]
+
+
+def test_a_stream_that_broke_after_the_commit_is_no_attempt_s_business():
+    assert StreamBroken("x").failover == "no"

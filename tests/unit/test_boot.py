@@ -1,0 +1,67 @@
+import stat
+import threading
+
+import pytest
+
+from gateway.boot import greeting, load_configuration
+from gateway.errors import ConfigurationError
+from gateway.keys import FILE_NAME, load_or_make_key
+
+
+def test_problems_of_settings_and_catalog_come_together(tmp_path):
+    catalog = tmp_path / "mine.toml"
+    catalog.write_text('[[models]]\nprovider = "nobody"\nid = "x"\n')
+    with pytest.raises(ConfigurationError) as raised:
+        load_configuration({"PORT": "x", "GATEWAY_CATALOG": str(catalog), "GATEWAY_DATA_DIR": str(tmp_path)})
+    text = str(raised.value)
+    assert "PORT" in text and "mine.toml" in text and "nobody" in text and "Traceback" not in text
+
+
+def test_the_first_start_makes_a_key_and_the_next_finds_it(tmp_path):
+    environ = {"GATEWAY_DATA_DIR": str(tmp_path / "data")}
+    first = load_configuration(environ)
+    assert first.made_key is not None and first.made_key.startswith("gw-") and len(first.made_key) >= 35
+    assert load_configuration(environ).made_key == first.made_key
+    assert stat.S_IMODE((tmp_path / "data" / FILE_NAME).stat().st_mode) == 0o600
+    assert first.settings.api_keys == (("default", first.made_key),)
+
+
+@pytest.mark.parametrize(
+    "environ", [{"GATEWAY_API_KEY": "sk-1"}, {"GATEWAY_API_KEY_HASHES": f"a:{'0' * 64}"}, {"GATEWAY_ALLOW_ANONYMOUS": "true"}]
+)
+def test_no_key_is_made_where_the_operator_decided(tmp_path, environ):
+    assert load_configuration({**environ, "GATEWAY_DATA_DIR": str(tmp_path)}).made_key is None
+    assert not (tmp_path / FILE_NAME).exists()
+
+
+def test_with_redis_a_missing_key_is_a_boot_error(tmp_path):
+    with pytest.raises(ConfigurationError, match="GATEWAY_API_KEY"):
+        load_configuration({"REDIS_URL": "redis://x", "GATEWAY_DATA_DIR": str(tmp_path)})
+
+
+def test_many_processes_at_once_agree_on_one_key(tmp_path):
+    keys = []
+    threads = [threading.Thread(target=lambda: keys.append(load_or_make_key(tmp_path / "d"))) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(keys) == 16 and len(set(keys)) == 1
+
+
+def test_a_folder_that_cannot_be_used_is_told_without_a_traceback(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigurationError, match="GATEWAY_DATA_DIR"):
+        load_or_make_key(tmp_path / "file")
+
+
+def test_the_greeting_has_one_ready_curl_line(tmp_path):
+    configuration = load_configuration({"GATEWAY_DATA_DIR": str(tmp_path)})
+    curls = [line for line in greeting(configuration).splitlines() if line.startswith("curl ")]
+    assert len(curls) == 1 and str(configuration.made_key) in curls[0] and "http://127.0.0.1:8000/v1/chat/completions" in curls[0]
+    assert "sandbox" in greeting(configuration)
+
+
+def test_the_greeting_keeps_a_configured_key_to_itself(tmp_path):
+    environ = {"GATEWAY_DATA_DIR": str(tmp_path), "GATEWAY_API_KEY": "sk-hunter2", "GROQ_API_KEY": "gsk_hunter2"}
+    assert "hunter2" not in greeting(load_configuration(environ)) + repr(load_configuration(environ))

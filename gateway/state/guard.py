@@ -29,7 +29,8 @@ class Guard(StateStore):
         return self._try("snapshot", lambda: self._store.snapshot(counters, scopes), Snapshot())
 
     def reserve(self, charges: Sequence[Charge]) -> Reservation | Charge:
-        return self._try("reserve", lambda: self._store.reserve(charges), Reservation())
+        unknown: Reservation | Charge = Reservation()
+        return self._try("reserve", lambda: self._store.reserve(charges), unknown)
 
     def settle(self, reservation: Reservation, amounts: Mapping[str, int]) -> None:
         self._try("settle", lambda: self._store.settle(reservation, amounts), None)

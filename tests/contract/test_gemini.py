@@ -588,7 +588,7 @@ def test_event_that_cannot_carry_content_is_skipped(adapter, data):
 
 
 def test_event_that_is_cut_breaks_the_stream(adapter):
-    with pytest.raises(errors.StreamBroken):
+    with pytest.raises(errors.UpstreamGarbled):
         adapter.stream_decoder(chat(), CANDIDATE).decode(Event(b'{"candidates": [{"content": '))
 
 

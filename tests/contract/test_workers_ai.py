@@ -427,7 +427,7 @@ def test_events_that_carry_nothing_are_harmless(adapter, data):
 
 
 def test_a_piece_that_cannot_be_read_breaks_the_stream(adapter):
-    with pytest.raises(errors.StreamBroken):
+    with pytest.raises(errors.UpstreamGarbled):
         decode_stream(adapter, b'data: {"response":"hal\n\n')
 
 

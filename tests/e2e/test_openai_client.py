@@ -1,6 +1,7 @@
 """The official `openai` package against a real gunicorn, for every provider: what most people will do first."""
 
 import json
+from typing import Any
 
 import openai
 import pytest
@@ -132,7 +133,7 @@ def test_a_streamed_answer(client, provider, model, include_usage):
 
 
 def test_tools_over_two_turns(client, model):
-    messages = [QUESTION]
+    messages: list[Any] = [QUESTION]
     first = client.chat.completions.create(model=model, messages=messages, tools=[GET_WEATHER])
     call = first.choices[0].message.tool_calls[0]
     assert first.choices[0].finish_reason == "tool_calls"
@@ -151,7 +152,7 @@ def test_tools_over_two_turns(client, model):
 
 
 def test_tools_over_two_turns_streamed(client, model):
-    messages = [QUESTION]
+    messages: list[Any] = [QUESTION]
     with client.chat.completions.stream(model=model, messages=messages, tools=[GET_WEATHER]) as stream:
         message = stream.get_final_completion().choices[0].message
     call = message.tool_calls[0]
@@ -189,7 +190,7 @@ def test_errors_are_the_package_s_own(client, gateway):
         client.chat.completions.create(model="nope", messages=[QUESTION])
     with pytest.raises(openai.BadRequestError) as raised:
         client.chat.completions.create(model="auto", messages=[{"role": "wizard", "content": "x"}])
-    assert raised.value.param == "messages[0].role" and raised.value.request_id.startswith("req_")
+    assert raised.value.param == "messages[0].role" and str(raised.value.request_id).startswith("req_")
     with (
         openai.OpenAI(base_url=f"{gateway.url}/v1", api_key="wrong", max_retries=0) as stranger,
         pytest.raises(openai.AuthenticationError),

@@ -2,6 +2,7 @@ import http.client
 import inspect
 import socket
 import ssl
+from typing import Any
 
 import pytest
 import requests
@@ -12,6 +13,7 @@ from gateway.domain import Attempt
 from gateway.errors import GatewayError, UpstreamError, UpstreamTimeout
 from gateway.upstream.transport import map_error
 
+NOBODY: Any = None  # in the place of a pool that the exceptions only name
 TYPES = {
     400: "invalid_request_error",
     401: "authentication_error",
@@ -26,7 +28,7 @@ TYPES = {
     503: "service_unavailable",
     504: "provider_error",
 }
-SPECIAL = {
+SPECIAL: dict[type, dict[str, Any]] = {
     errors.UpstreamTimeout: {"phase": "idle"},
     errors.CandidatesExhausted: {"quota_only": False},
 }
@@ -80,9 +82,9 @@ def test_a_defect_of_ours_is_not_taken_for_a_provider_s(defect):
 
 
 def test_the_real_reason_is_found_inside_its_wrappers():
-    refused = urllib3.exceptions.NewConnectionError(None, "refused")
-    wrapped = requests.ConnectionError(urllib3.exceptions.MaxRetryError(None, "/", reason=refused))
+    refused = urllib3.exceptions.NewConnectionError(NOBODY, "refused")
+    wrapped = requests.ConnectionError(urllib3.exceptions.MaxRetryError(NOBODY, "/", reason=refused))
     assert isinstance(map_error(wrapped), errors.UpstreamUnreachable)
-    silent = requests.ConnectionError(urllib3.exceptions.ReadTimeoutError(None, "/", "x"))
+    silent = requests.ConnectionError(urllib3.exceptions.ReadTimeoutError(NOBODY, "/", "x"))
     mapped = map_error(silent, "idle")
     assert isinstance(mapped, UpstreamTimeout) and mapped.phase == "idle"

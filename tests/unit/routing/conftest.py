@@ -57,7 +57,7 @@ class Pool:
 
     def dispatch(self, choices, script, *, pinned=False, patience_s=3.0, ends_in_s=100.0, tokens=10):
         """Run one loop; `script` gives each candidate's outcomes by its name: an error, "ok" or "empty"."""
-        self.calls = []
+        self.calls: list[str] = []
         outcomes = {name: list(steps) if isinstance(steps, list) else [steps] for name, steps in script.items()}
 
         def call(asked):

@@ -199,7 +199,7 @@ def test_a_used_up_quota_is_refused_without_a_call_and_says_until_when(pool):
     pool.dispatch([limited], {"a/m": "ok"})
     with pytest.raises(CandidatesExhausted) as raised:
         pool.dispatch([limited], {"a/m": "ok"})
-    assert pool.calls == [] and raised.value.status == 429 and 1 <= raised.value.retry_after_s <= 60
+    assert pool.calls == [] and raised.value.status == 429 and 1 <= (raised.value.retry_after_s or 0) <= 60
     assert [(entry.outcome, entry.model) for entry in raised.value.attempts] == [("quota", "m")] and raised.value.tried == 0
 
 
@@ -208,7 +208,7 @@ def test_a_day_without_quota_tells_sdks_not_to_sleep_through_it(pool):
     pool.dispatch([limited], {"a/m": "ok"})
     with pytest.raises(CandidatesExhausted) as raised:
         pool.dispatch([limited], {"a/m": "ok"})
-    assert raised.value.should_retry is False and raised.value.retry_at.endswith("T00:00:00Z")
+    assert raised.value.should_retry is False and str(raised.value.retry_at).endswith("T00:00:00Z")
 
 
 def test_resting_after_failures_is_no_healthy_provider(pool):
@@ -216,7 +216,7 @@ def test_resting_after_failures_is_no_healthy_provider(pool):
         pool.dispatch([A], {"a/one": UpstreamUnreachable("no")})
     with pytest.raises(CandidatesExhausted) as raised:
         pool.dispatch([A], {"a/one": "ok"})
-    assert (raised.value.status, raised.value.code, round(raised.value.retry_after_s)) == (503, "no_healthy_provider", 10)
+    assert (raised.value.status, raised.value.code, round(raised.value.retry_after_s or 0)) == (503, "no_healthy_provider", 10)
 
 
 def test_nobody_to_ask_at_all_is_no_healthy_provider(pool):

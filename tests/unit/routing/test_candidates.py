@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from gateway.boot import load_configuration
@@ -56,7 +58,7 @@ dimensions = [64, 32]
 """
 
 
-class AnyProvider:
+class AnyProvider:  # all that a plan asks of one
     def __init__(self, refuses=()):
         self.refuses = refuses
 
@@ -80,7 +82,8 @@ def inventory(tmp_path):
 def plan(inventory, *names, refuses=(), tokens=10, needs=(), **choice):
     wanted = Choice(names=names or ("auto",), **choice)
     request = ChatRequest(body={"messages": []}, choice=wanted, needs=frozenset(needs), prompt_tokens=tokens)
-    found = plan_chat(request, inventory, {"a": AnyProvider(refuses), "b": AnyProvider(refuses)})
+    providers: Any = dict.fromkeys(("a", "b"), AnyProvider(refuses))
+    found = plan_chat(request, inventory, providers)
     return [[candidate.model.name for candidate in group] for group in found.choices], found.pinned
 
 

@@ -1,4 +1,5 @@
 import json
+import time
 
 import pytest
 
@@ -34,9 +35,7 @@ END = [{"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}]
 
 
 def relay(*steps, include_usage=False, ends_in_s=1000.0, first=()):
-    import time
-
-    ends = []
+    ends: list = []
     upstream = Upstream(*steps)
     relaying = Relay(
         upstream,

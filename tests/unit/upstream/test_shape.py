@@ -166,7 +166,7 @@ def test_an_empty_stop_still_has_a_role_and_content():
 
 def test_choices_are_kept_apart_and_finish_together():
     raws = [{"choices": [{"index": n, "delta": {"content": str(n)}, "finish_reason": None}]} for n in (1, 0)]
-    ends = [{"choices": [{"index": n, "delta": {}, "finish_reason": "stop"}]} for n in (0, 1)]
+    ends: list = [{"choices": [{"index": n, "delta": {}, "finish_reason": "stop"}]} for n in (0, 1)]
     shaping = shaper()
     for raw in [*raws, ends[0]]:
         shaping.feed(raw)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import tempfile
 from pathlib import Path
 
 from gateway.errors import ConfigurationError
@@ -32,8 +33,8 @@ def load_or_make_key(data_dir: Path) -> str:
 
 def _write_once(path: Path, key: str) -> None:
     """Write beside the file and link it into place: whoever comes second finds the first one's key, whole."""
-    draft = path.with_name(f"{FILE_NAME}.{os.getpid()}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    descriptor, name = tempfile.mkstemp(prefix=f"{FILE_NAME}.", dir=path.parent)  # mode 0600
+    draft = Path(name)
     with os.fdopen(descriptor, "w") as file:
         file.write(key + "\n")
     try:

@@ -127,6 +127,11 @@ class Adapter(openai_compatible.Adapter):
         body["reasoning"] = {**kept, "effort": effort}
         return True
 
+    def adjust(self, body: dict[str, Any], request: ChatRequest, model: Model) -> None:
+        if "json_schema" in request.needs and isinstance(body.get("provider", {}), dict):
+            # A backend that cannot keep to the schema would ignore it silently: ask only those that can.
+            body["provider"] = {"require_parameters": True, **body.get("provider", {})}
+
     # --- failures --------------------------------------------------------------------------------------------------
 
     def classify_error(self, status: int, headers: Headers, payload: Any, candidate: Candidate) -> UpstreamError:

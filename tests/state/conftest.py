@@ -5,6 +5,7 @@ import shutil
 import socket
 import subprocess
 import time
+from typing import Any
 
 import pytest
 
@@ -46,6 +47,7 @@ def wait_for(store):
 
 @pytest.fixture(params=["memory", "sqlite", pytest.param("redis", marks=pytest.mark.redis)])
 def store(request, tmp_path):
+    opened: Any
     if request.param == "memory":
         opened = MemoryStore()
     elif request.param == "sqlite":

@@ -113,7 +113,9 @@ class Conversation:
         if "content" not in message:
             raise missing(f"{self._field}[{index}].content")
         content = self._read_content(index, message)
-        return message if content is message["content"] else {**message, "content": content}
+        if content is message["content"] and "tool_calls" not in message:
+            return message
+        return {**_without_calls(message), "content": content}
 
     def _read_assistant(self, index: int, message: Message) -> Message:
         changes: Message = {}
@@ -134,9 +136,10 @@ class Conversation:
         if isinstance(content, list):
             content = "".join(part["text"] for part in content)
         call_id = self._match_call(index, message)
-        if message["role"] == "tool" and content is message.get("content") and call_id is message.get("tool_call_id"):
+        unchanged = content is message.get("content") and call_id is message.get("tool_call_id")
+        if unchanged and message["role"] == "tool" and "tool_calls" not in message:
             return message
-        return {**message, "role": "tool", "tool_call_id": call_id, "content": content}
+        return {**_without_calls(message), "role": "tool", "tool_call_id": call_id, "content": content}
 
     # --- tool calls ----------------------------------------------------------------------------------------------------
 
@@ -248,6 +251,11 @@ class Conversation:
             return part
         detail = part.get("detail") or (image.get("detail") if isinstance(image, dict) else None)
         return {"type": "image_url", "image_url": {"url": url, "detail": detail} if detail else {"url": url}}
+
+
+def _without_calls(message: Message) -> Message:
+    """Return a message as all but assistants can send it: only they call tools."""
+    return {name: value for name, value in message.items() if name != "tool_calls"}
 
 
 def _read_text(part: Message, where: str, key: str) -> Message:

@@ -366,7 +366,7 @@ REQUESTS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(st.one_of(REQUESTS, st.fixed_dictionaries({"messages": st.lists(MESSAGES, min_size=1, max_size=5)})))
 @pytest.mark.parametrize("reader", [load_chat, load_embeddings])
 def test_any_json_is_read_or_refused_and_never_changed(reader, request_body):

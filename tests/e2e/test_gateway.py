@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from tests.e2e.conftest import ROOT
-from tests.e2e.simulator import cut_after, delay, empty, errors, hang_up, html, reply, stall, stream
+from tests.e2e.simulator import cut_after, delay, empty, hang_up, html, reply, stall, stream
 
 pytestmark = pytest.mark.e2e
 
@@ -29,7 +29,7 @@ PAIR = {"models": ["groq/openai/gpt-oss-120b", "cerebras/gpt-oss-120b"], "messag
 FAULTS = {
     "hang up": hang_up(),
     "reset": hang_up(reset=True),
-    "401": errors.groq_invalid_key(),
+    "401": reply(401, {"error": {"message": "Invalid API Key", "code": "invalid_api_key"}}),
     "404": reply(404, {"error": {"message": "The model does not exist.", "code": "model_not_found"}}),
     "429": reply(429, {"error": {"message": "slow down"}}, headers={"retry-after": "30"}),
     "500": reply(500, {"error": {"message": "oops"}}),
@@ -111,11 +111,9 @@ def test_a_stream_that_breaks_ends_in_an_error_event(gateway, simulator):
 
 def test_a_client_that_leaves_frees_a_silent_upstream(gateway, simulator):
     simulator.always("cerebras", delay(10))
-    connection = subprocess.Popen(
-        ["curl", "-sS", "-m", "0.5", f"{gateway.url}/v1/chat/completions", "-H", f"Authorization: Bearer {gateway.key}"]
-        + ["-d", json.dumps({**ASK, "model": "cerebras/gpt-oss-120b"})],
-        stderr=subprocess.DEVNULL,
-    )
+    key, body = f"Authorization: Bearer {gateway.key}", json.dumps({**ASK, "model": "cerebras/gpt-oss-120b"})
+    command = ["curl", "-sS", "-m", "0.5", f"{gateway.url}/v1/chat/completions", "-H", key, "-d", body]
+    connection = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     call = simulator.wait_for_calls(1, "cerebras")[0]
     connection.wait(5)
     assert call.wait_ended(1.0) == "client_closed"

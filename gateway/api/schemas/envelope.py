@@ -131,21 +131,22 @@ def load_envelope(schema: Schema, body: Mapping[str, Any]) -> dict[str, Any]:
 
     :raises InvalidRequest: naming the first field, in the schema's order, that is wrong.
     """
-    present = {name: value for name, value in body.items() if value is not None}
-    try:
-        checked = schema.load(present)
-    except ValidationError as error:
-        raise _first_problem(schema, error) from None
-    return {name: checked[name] for name in present}
+    envelope = {name: value for name, value in body.items() if value is not None}
+    # Field by field, not `schema.load`: of some thirty fields a request has five, and the first problem is enough.
+    for name, field in schema.load_fields.items():
+        if name in envelope:
+            try:
+                envelope[name] = field.deserialize(envelope[name])
+            except ValidationError as error:
+                raise _locate_problem(name, error) from None
+    return envelope
 
 
-def _first_problem(schema: Schema, error: ValidationError) -> InvalidRequest:
-    problems: Any = error.messages
-    param = next(name for name in schema.fields if name in problems)
-    found = problems[param]
+def _locate_problem(name: str, error: ValidationError) -> InvalidRequest:
+    param, found = name, error.messages
     while isinstance(found, dict):
         key, found = next(iter(found.items()))
-        param += f"[{key}]" if isinstance(key, int) else f".{key}"
+        param += f"[{key}]"
     return invalid(param, found[0])
 
 

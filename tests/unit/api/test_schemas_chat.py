@@ -355,19 +355,23 @@ MESSAGES = st.fixed_dictionaries(
     },
 )
 TOOLS = st.one_of(OBJECTS, st.fixed_dictionaries({"name": st.just("weather")}, optional={"input_schema": OBJECTS}), st.just(TOOL))
-REQUESTS = st.fixed_dictionaries(
-    {},
-    optional={
-        **{name: OBJECTS for name in NAMES},
-        "messages": st.one_of(OBJECTS, st.lists(MESSAGES, max_size=5)),
-        "input": st.one_of(OBJECTS, st.lists(MESSAGES, max_size=3)),
-        "tools": st.one_of(OBJECTS, st.lists(TOOLS, max_size=3)),
-    },
+REQUESTS = st.builds(
+    lambda whole, other: {**whole, **other},
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "messages": st.lists(MESSAGES, min_size=1, max_size=5),
+            "tools": st.lists(TOOLS, max_size=3),
+            "model": st.just("m"),
+            "input": st.one_of(st.just("hello"), st.lists(MESSAGES, max_size=3)),
+        },
+    ),
+    st.dictionaries(st.sampled_from(NAMES), OBJECTS, max_size=3),
 )
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
-@given(st.one_of(REQUESTS, st.fixed_dictionaries({"messages": st.lists(MESSAGES, min_size=1, max_size=5)})))
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@given(REQUESTS)
 @pytest.mark.parametrize("reader", [load_chat, load_embeddings])
 def test_any_json_is_read_or_refused_and_never_changed(reader, request_body):
     before = copy.deepcopy(request_body)

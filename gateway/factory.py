@@ -44,10 +44,12 @@ def create_app(
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
     app.before_request(exchange.begin_exchange)
-    replies.register(app)
     for blueprint in (chat.bp, embeddings.bp, models.bp, health.bp):
         app.register_blueprint(blueprint)
     allow_browsers(app, services.settings)
+    # After CORS, so that its hook runs before: a head that ends in an id ending in 0 looks to simple load tools like
+    # the end of a chunked body.
+    replies.register(app)
     app.wsgi_app = CanonicalPaths(app.wsgi_app, app.url_map)  # type: ignore[method-assign]
     return app
 

@@ -40,6 +40,8 @@ def estimate_messages(messages: Sequence[Mapping[str, Any]], tools: Sequence[Map
     """Return about how many tokens a prompt has. Both arguments are canonical, as in `ChatRequest.body`.
 
     Images count by their number: the length of a data URL says nothing.
+
+    :raises ValueError: `tools` hold a number that JSON cannot.
     """
     texts: list[str] = []  # joined, so that thousands of short messages cost as much as one long text
     images = 0

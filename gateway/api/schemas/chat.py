@@ -20,7 +20,7 @@ from gateway.api.schemas.envelope import (
     take_project_id,
     whole,
 )
-from gateway.api.schemas.messages import Conversation, load_input, load_messages, load_prompt, write_json
+from gateway.api.schemas.messages import UNWRITABLE, Conversation, load_input, load_messages, load_prompt, write_json
 from gateway.api.schemas.problems import invalid, missing
 from gateway.api.schemas.tools import Tool, load_response_format, load_tool_choice, load_tools
 from gateway.domain import REASONING_LEVELS, ChatRequest, ReasoningEffort
@@ -97,7 +97,7 @@ def load_chat(body: Mapping[str, Any], headers: Headers) -> ChatRequest:
         max_output_tokens=max_output_tokens,
         reasoning_effort=reasoning_effort,
         needs=frozenset(conversation.needs | _needs_of(envelope)),
-        prompt_tokens=estimate_messages(conversation.messages, tools) + estimate_text(schema),
+        prompt_tokens=_estimate_prompt(conversation, tools) + estimate_text(schema),
         project_id=project_id,
     )
 
@@ -131,6 +131,13 @@ def _take_tools(envelope: dict[str, Any]) -> list[Tool]:
     return loaded
 
 
+def _estimate_prompt(conversation: Conversation, tools: list[Tool]) -> int:
+    try:
+        return estimate_messages(conversation.messages, tools)
+    except (ValueError, RecursionError):
+        raise invalid("tools", UNWRITABLE) from None
+
+
 def _take_response_format(envelope: dict[str, Any]) -> str:
     """Put the answer's form into its canonical field, and return the schema's text, "" without one."""
     wanted = load_response_format(envelope.pop("response_format")) if "response_format" in envelope else None
@@ -161,7 +168,7 @@ def _take_max_tokens(envelope: dict[str, Any]) -> int | None:
 
 def _take_reasoning(envelope: dict[str, Any]) -> ReasoningEffort | None:
     """Return the effort asked for, None for the model's own. What else `reasoning` says stays for providers that know it."""
-    reasoning = dict(envelope.pop("reasoning", {}))
+    reasoning = envelope.pop("reasoning", {})  # a copy: marshmallow makes one of every object
     effort = reasoning.pop("effort", None)
     if effort is not None and (not isinstance(effort, str) or effort not in EFFORTS):
         raise invalid("reasoning.effort", "must be one of " + ", ".join(EFFORTS))

@@ -16,8 +16,11 @@ Message = dict[str, Any]
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 
+UNWRITABLE = "must be JSON without infinite numbers, and not nested too deeply"
 MAX_CALLS = 128  # of one message; more than any model makes at once
 
+_PLAIN_FIELDS = {"role", "content"}
+_SPEAKERS = ("user", "assistant", "system", "developer")
 _TEXT_PARTS = {"text": "text", "input_text": "text", "output_text": "text", "refusal": "refusal"}
 _IMAGE_PARTS = ("image_url", "input_image", "image")
 _WEB_URL = re.compile(r"https?://[^\s/]\S*", re.IGNORECASE)
@@ -96,7 +99,9 @@ class Conversation:
         if not isinstance(message, dict):
             raise invalid(f"{self._field}[{index}]", "must be an object with role and content")
         role = message.get("role")
-        if role == "user" or role == "system" or role == "developer":
+        if message.keys() == _PLAIN_FIELDS and role in _SPEAKERS and isinstance(message["content"], str):
+            self.messages.append(message)  # nearly all of a long conversation: nothing to read in it
+        elif role == "user" or role == "system" or role == "developer":
             self.messages.append(self._read_spoken(index, message))
         elif role == "assistant":
             self.messages.append(self._read_assistant(index, message))
@@ -313,4 +318,4 @@ def write_json(value: Any, param: str) -> str:
     try:
         return jsonio.dumps(value).decode()
     except (ValueError, RecursionError):
-        raise invalid(param, "cannot be written as JSON: it has an infinite number or is nested too deeply") from None
+        raise invalid(param, UNWRITABLE) from None

@@ -280,6 +280,7 @@ def picture(url):
         ({"response_format": {"type": "json_object"}}, {"json_mode"}),
         ({"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": {}}}}, {"json_schema"}),
         ({"messages": picture(PNG)}, {"vision"}),
+        ({"messages": picture(PNG.replace("data:", "DATA:"))}, {"vision"}),
         ({"messages": picture("https://a.b/c.png")}, {"vision", "image_urls"}),
         ({"messages": picture(PNG) + picture("http://a.b/c.png"), "tools": [TOOL]}, {"vision", "image_urls", "tools"}),
     ],
@@ -370,7 +371,7 @@ REQUESTS = st.builds(
 )
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=3000, deadline=None, suppress_health_check=list(HealthCheck))
 @given(REQUESTS)
 @pytest.mark.parametrize("reader", [load_chat, load_embeddings])
 def test_any_json_is_read_or_refused_and_never_changed(reader, request_body):

@@ -78,6 +78,11 @@ def test_a_wrong_tool_names_its_place(tool, place, code):
     assert refusal(tools=[TOOL, tool]) == (f"tools[1]{place}", code)
 
 
+def test_tools_that_cannot_be_written_again_are_refused():
+    parameters = {"default": float("inf"), "description": "\ud83d"}  # what 1e999 and half an emoji are read as
+    assert refusal(tools=[{"name": "a", "parameters": parameters}]) == ("tools", "invalid_value")
+
+
 @pytest.mark.parametrize(
     ("sent", "loaded"),
     [

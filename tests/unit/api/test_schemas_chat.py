@@ -371,7 +371,7 @@ REQUESTS = st.builds(
 )
 
 
-@settings(max_examples=3000, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(REQUESTS)
 @pytest.mark.parametrize("reader", [load_chat, load_embeddings])
 def test_any_json_is_read_or_refused_and_never_changed(reader, request_body):

@@ -153,7 +153,7 @@ class SqliteStore(StateStore):
     def _mapped_errors(self) -> Iterator[None]:
         try:
             yield
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, OverflowError, UnicodeError) as error:
             raise StateError(f"the SQLite file cannot be used: {error}") from error
 
     @contextmanager

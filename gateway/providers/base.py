@@ -126,6 +126,21 @@ class Decoder(ABC):
         return event.data == b"[DONE]"
 
 
+def read_object(event: Event) -> dict[str, Any] | None:
+    """Return the JSON object of an event, None where the data cannot carry content (contract §4).
+
+    :raises UpstreamGarbled: it begins as an object and is none: skipping it could lose words.
+    """
+    data = event.data.strip()
+    if not data.startswith(b"{"):
+        return None
+    try:
+        payload: dict[str, Any] = jsonio.loads(data)
+    except ValueError:
+        raise UpstreamGarbled("The provider sent a piece of the answer that could not be read.", upstream_status=200) from None
+    return payload
+
+
 class HttpProvider(Provider):
     """A provider behind HTTP: the drivers, over hooks without I/O that an adapter fills in."""
 

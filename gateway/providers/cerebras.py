@@ -15,6 +15,7 @@ from gateway.errors import (
     UpstreamPaymentRequired,
 )
 from gateway.providers import openai_compatible
+from gateway.providers.openai_compatible.failures import CODES
 
 # Models that do not reason refuse these.
 REASONING_PARAMS = frozenset({"reasoning_format", "clear_thinking", "disable_reasoning"})
@@ -48,7 +49,7 @@ class Adapter(openai_compatible.Adapter):
     max_stops = 4
     max_tokens_name = "max_completion_tokens"
     codes = {
-        **openai_compatible.CODES,
+        **CODES,
         "wrong_api_key": UpstreamCredentialRejected,
         "payment_required": UpstreamPaymentRequired,
         "queue_exceeded": UpstreamOverloaded,  # a 429 that speaks of the provider's load, not of a quota

@@ -21,7 +21,8 @@ from gateway.errors import (
 )
 from gateway.providers import openai_compatible
 from gateway.providers.base import Decoder
-from gateway.providers.openai_compatible import ChunkDecoder, ErrorFacts, has_error, read_error
+from gateway.providers.openai_compatible.chunks import ChunkDecoder
+from gateway.providers.openai_compatible.failures import CODES, STATUSES, ErrorFacts, has_error, read_error
 
 # Models that do not reason refuse these.
 REASONING_PARAMS = frozenset({"reasoning_format", "include_reasoning"})
@@ -65,12 +66,12 @@ class Adapter(openai_compatible.Adapter):
     max_stops = 4
     max_tokens_name = "max_completion_tokens"
     codes = {
-        **openai_compatible.CODES,
+        **CODES,
         "model_terms_required": UpstreamModelGone,  # somebody must accept its terms in the console
         "organization_restricted": UpstreamCredentialRejected,
     }
     statuses = {
-        **openai_compatible.STATUSES,
+        **STATUSES,
         403: UpstreamModelGone,  # blocked in the project's settings; a wrong key is a 401
         499: UpstreamFailed,
     }

@@ -29,7 +29,8 @@ from gateway.errors import (
 )
 from gateway.providers import openai_compatible
 from gateway.providers.base import Headers
-from gateway.providers.openai_compatible import ErrorClass, ErrorFacts, read_error
+from gateway.providers.openai_compatible.failures import CODES, ErrorClass, ErrorFacts, read_error
+from gateway.providers.openai_compatible.fields import MESSAGE_FIELDS
 from gateway.upstream.hints import read_retry_after, seconds_until, seconds_until_utc_midnight
 
 # 2026-11: openrouter SDK 1.3.84, components/chatrequest. What it does not know it ignores without a word: not sending
@@ -103,11 +104,11 @@ class Adapter(openai_compatible.Adapter):
 
     params = PARAMS
     # 2026-11: .../reasoning-tokens: thoughts that a backend signed must come back as they were, when tools are in play.
-    message_fields = openai_compatible.MESSAGE_FIELDS | {"reasoning_details"}
+    message_fields = MESSAGE_FIELDS | {"reasoning_details"}
     part_fields = frozenset({"cache_control"})
     takes_developer_role = True
     asks_for_usage = False  # it always comes
-    codes = {**openai_compatible.CODES, **ERROR_TYPES}
+    codes = {**CODES, **ERROR_TYPES}
     texts = (
         # The model is there, but no backend of it can do what the request needs.
         (re.compile(r"no endpoints found that (?:support|can handle)", re.I), UpstreamModelFailed),

@@ -20,7 +20,7 @@ from gateway.errors import (
 )
 from gateway.providers import openai_compatible
 from gateway.providers.base import EmbeddingAnswer, Encoded, Headers
-from gateway.providers.openai_compatible import ErrorClass, ErrorFacts
+from gateway.providers.openai_compatible.failures import STATUSES, ErrorClass, ErrorFacts
 from gateway.upstream.transport import CallLimits
 from gateway.upstream.watch import Handle
 
@@ -51,7 +51,7 @@ class Adapter(openai_compatible.Adapter):
     """Voyage's embeddings. What is inherited for chat is never called: `cannot_serve` refuses every chat request."""
 
     statuses = {
-        **openai_compatible.STATUSES,
+        **STATUSES,
         403: UpstreamUnreachable,  # it refuses the address that the call came from; no key would help
         502: UpstreamOverloaded,
         504: UpstreamOverloaded,

@@ -31,8 +31,10 @@ from gateway.errors import (
     UpstreamRejected,
 )
 from gateway.providers import openai_compatible
-from gateway.providers.base import Chunk, Decoder, Encoded, Headers, Vectors
-from gateway.providers.openai_compatible import ChunkDecoder, ErrorClass, ErrorFacts, read_error, read_object
+from gateway.providers.base import Chunk, Decoder, Encoded, Headers, Vectors, read_object
+from gateway.providers.openai_compatible.chunks import ChunkDecoder
+from gateway.providers.openai_compatible.failures import CODES as OPENAI_CODES
+from gateway.providers.openai_compatible.failures import ErrorClass, ErrorFacts, read_error
 from gateway.upstream.shape import arguments_of
 from gateway.upstream.sse import Event
 from gateway.upstream.transport import UpstreamRequest
@@ -69,7 +71,7 @@ _quota_exhausted = partial(UpstreamQuotaExhausted, account_wide=True)
 
 # 2026-11: https://developers.cloudflare.com/workers-ai/platform/errors/, and answers pasted in public issues.
 CODES: Mapping[str, ErrorClass] = {
-    **openai_compatible.CODES,
+    **OPENAI_CODES,
     "3003": UpstreamRejected,
     "3006": UpstreamRejected,
     "3039": UpstreamRejected,

@@ -11,8 +11,7 @@ from typing import Any
 
 from gateway import jsonio
 from gateway.errors import UpstreamError, UpstreamGarbled, UpstreamModelFailed, UpstreamRefusedContent
-from gateway.providers.base import Chunk, Decoder
-from gateway.providers.openai_compatible import read_object
+from gateway.providers.base import Chunk, Decoder, read_object
 from gateway.upstream.shape import new_call_id, new_id
 from gateway.upstream.sse import Event
 

@@ -28,7 +28,7 @@ from gateway.errors import (
     UpstreamUnreachable,
 )
 from gateway.providers.base import Headers
-from gateway.providers.openai_compatible import MAX_MESSAGE_CHARS
+from gateway.providers.openai_compatible.failures import MAX_MESSAGE_CHARS
 from gateway.upstream.hints import parse_duration, read_retry_after
 
 ErrorClass = Callable[..., UpstreamError]

@@ -10,118 +10,42 @@ import base64
 import re
 import struct
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gateway import jsonio
 from gateway.domain import Candidate, ChatRequest, EmbeddingRequest, Model, QuotaReading, Window
 from gateway.errors import (
     UpstreamContextTooLong,
-    UpstreamCredentialRejected,
     UpstreamError,
     UpstreamFailed,
     UpstreamGarbled,
-    UpstreamModelFailed,
-    UpstreamModelGone,
-    UpstreamOverloaded,
-    UpstreamPaymentRequired,
     UpstreamQuotaExhausted,
-    UpstreamQuotaTooSmall,
     UpstreamRateLimited,
-    UpstreamRefusedContent,
-    UpstreamRejected,
     UpstreamUnreachable,
 )
-from gateway.providers.base import Chunk, Decoder, Encoded, Headers, HttpProvider, Vectors
+from gateway.providers.base import Decoder, Encoded, Headers, HttpProvider, Vectors
+from gateway.providers.openai_compatible.chunks import ChunkDecoder, has_object
+from gateway.providers.openai_compatible.failures import (
+    CODES,
+    DAILY,
+    STATUSES,
+    ErrorClass,
+    ErrorFacts,
+    first_of,
+    has_error,
+    kind_of_rejection,
+    presentable,
+    read_error,
+    read_token_counts,
+    status_of,
+)
+from gateway.providers.openai_compatible.fields import MESSAGE_FIELDS, TOOL_FIELDS, encode_part, encode_tool, encode_tool_call
 from gateway.upstream.hints import parse_duration, read_retry_after
-from gateway.upstream.sse import Event
 from gateway.upstream.transport import UpstreamRequest
 
-MAX_MESSAGE_CHARS = 500  # of a provider's error text that is passed on
-LEAST_SECRET_CHARS = 8  # anything shorter is a placeholder
-LEAST_OUTPUT_TOKENS = 256  # of an answer that is cut to fit a minute's tokens
-
-MESSAGE_FIELDS = frozenset({"role", "content", "name", "tool_calls", "tool_call_id"})
-TOOL_FIELDS = frozenset({"name", "description", "parameters", "strict"})
-
-ErrorClass = Callable[..., UpstreamError]
-
-# What a code or type in an error's body means, whatever the status: of OpenAI's own API and of those who copy it.
-CODES: Mapping[str, ErrorClass] = {
-    "invalid_api_key": UpstreamCredentialRejected,
-    "context_length_exceeded": UpstreamContextTooLong,
-    "exceed_context_size_error": UpstreamContextTooLong,  # llama.cpp
-    "model_not_found": UpstreamModelGone,
-    "model_decommissioned": UpstreamModelGone,
-    "insufficient_quota": partial(UpstreamQuotaExhausted, account_wide=True),
-    "unsupported_country_region_territory": UpstreamUnreachable,  # this network's place, not the key
-    "content_policy_violation": UpstreamRefusedContent,
-    "content_filter": UpstreamRefusedContent,
-    "tool_use_failed": UpstreamModelFailed,
-    "json_validate_failed": UpstreamModelFailed,
-    "unsupported_parameter": UpstreamModelFailed,
-    "unknown_parameter": UpstreamModelFailed,
-}
-
-STATUSES: Mapping[int, ErrorClass] = {
-    401: UpstreamCredentialRejected,
-    402: UpstreamPaymentRequired,
-    403: UpstreamCredentialRejected,
-    404: UpstreamModelGone,
-    405: UpstreamModelFailed,
-    408: UpstreamFailed,
-    409: UpstreamOverloaded,
-    410: UpstreamModelGone,
-    415: UpstreamModelFailed,
-    424: UpstreamModelFailed,
-    425: UpstreamOverloaded,
-    429: UpstreamRateLimited,
-    498: UpstreamOverloaded,
-    503: UpstreamOverloaded,
-    529: UpstreamOverloaded,
-}
-
-# Which status a failure would have had, by its code or type: one inside a 200 often names none.
-STATUSES_BY_CODE: Mapping[str, int] = {
-    "invalid_request_error": 400,
-    "authentication_error": 401,
-    "permission_error": 403,
-    "not_found_error": 404,
-    "rate_limit_exceeded": 429,
-    "rate_limit_error": 429,
-    "too_many_requests_error": 429,
-    "server_error": 500,
-    "internal_server_error": 500,
-    "overloaded_error": 503,
-    "service_unavailable": 503,
-}
-
-_CONTEXT = re.compile(
-    r"maximum context length|context (?:window|length|size)|context_length|too many tokens|reduce the length"
-    r"|(?:prompt|input) is too long",
-    re.I,
-)
-_UNKNOWN_PARAMETER = re.compile(
-    r"property '[^']*' is unsupported|unrecognized request argument|unknown (?:name|field|parameter)|unsupported parameter"
-    r"|extra (?:inputs|fields) (?:are )?not permitted|(?:parameter|argument) .{1,60} (?:is )?not supported",
-    re.I,
-)
-_MODEL_GONE = re.compile(
-    r"\bmodel:? [`'\"]?[^\s`'\"]{1,120}[`'\"]? (?:has been decommissioned|does not exist|(?:is |was )?not (?:supported|found))"
-    r"|model not found",
-    re.I,
-)
-_BAD_KEY = re.compile(r"(?:invalid|incorrect|wrong) api[ _]key|api[ _]key (?:is )?(?:not valid|invalid)", re.I)
-_DAILY = re.compile(r"per[- ]day|\bdaily\b|\((?:RPD|TPD)\)", re.I)
 _DAY_WINDOWS = ("rpd", "tpd")
-_LIMIT = re.compile(r"(?:maximum context length (?:is|of)|limit is|context size \() ?(\d+)", re.I)
-# A sum of prompt and answer stands for the prompt only where that is not told by itself.
-_PROMPTS = (
-    re.compile(r"(\d+) (?:in the messages|of text input)", re.I),
-    re.compile(r"(?:resulted in|current length is|request \(|requested(?: about)?) ?(\d+)", re.I),
-)
+LEAST_OUTPUT_TOKENS = 256  # of an answer that is cut to fit a minute's tokens
 
 
 class Adapter(HttpProvider):
@@ -259,7 +183,7 @@ class Adapter(HttpProvider):
 
     def decode_chat(self, payload: Any, request: ChatRequest, candidate: Candidate) -> dict[str, Any]:
         choices = payload.get("choices") if isinstance(payload, dict) else None
-        if not isinstance(choices, list) or not choices or not all(_has_object(choice, "message") for choice in choices):
+        if not isinstance(choices, list) or not choices or not all(has_object(choice, "message") for choice in choices):
             raise UpstreamGarbled("The provider's answer held no completion.", upstream_status=200)
         self.check_ends(choices, candidate)
         completion: dict[str, Any] = payload
@@ -291,7 +215,7 @@ class Adapter(HttpProvider):
         return Vectors(vectors, tokens if isinstance(tokens, int) else None)
 
     def find_error(self, payload: Any) -> int | None:
-        item = _first(payload)
+        item = first_of(payload)
         return status_of(read_error(item)) if isinstance(item, dict) and has_error(item) else None
 
     def read_quota(self, headers: Headers) -> tuple[QuotaReading, ...]:
@@ -308,7 +232,7 @@ class Adapter(HttpProvider):
     def classify_error(self, status: int, headers: Headers, payload: Any, candidate: Candidate) -> UpstreamError:
         facts = self.read_facts(payload)
         kind = self.kind_of_error(status, facts)
-        message = _presentable(facts.message, candidate.credential.secret) or f"The provider answered with status {status}."
+        message = presentable(facts.message, candidate.credential.secret) or f"The provider answered with status {status}."
         if kind is UpstreamContextTooLong:
             limit, prompt = read_token_counts(facts.message)
             return UpstreamContextTooLong(message, upstream_status=status, limit_tokens=limit, prompt_tokens=prompt)
@@ -336,187 +260,11 @@ class Adapter(HttpProvider):
         if status == 403 and not facts.is_json:
             # An HTML page is the provider's edge, which blocks this network: the key was not even looked at.
             return UpstreamUnreachable
-        if status == 429 and _DAILY.search(facts.message):
+        if status == 429 and DAILY.search(facts.message):
             return UpstreamQuotaExhausted
         if status in (400, 413, 422):
             return kind_of_rejection(status, facts)
         return self.statuses.get(status) or (UpstreamFailed if status >= 500 else UpstreamGarbled)
-
-
-def kind_of_rejection(status: int, facts: ErrorFacts) -> ErrorClass:
-    """Return what a 400, 413 or 422 without a known code means, by its text."""
-    if status == 413 and facts.code == "rate_limit_exceeded":
-        return UpstreamQuotaTooSmall
-    if _CONTEXT.search(facts.message):
-        return UpstreamContextTooLong
-    if _UNKNOWN_PARAMETER.search(facts.message):
-        return UpstreamModelFailed
-    if _MODEL_GONE.search(facts.message):
-        return UpstreamModelGone
-    if _BAD_KEY.search(facts.message):
-        return UpstreamCredentialRejected
-    return UpstreamRejected
-
-
-@dataclass(frozen=True, slots=True)
-class ErrorFacts:
-    """What an error body says, wherever it says it. `status`: the HTTP status that the body itself names."""
-
-    message: str = ""
-    code: str | None = None
-    type: str | None = None
-    param: str | None = None
-    status: int | None = None
-    is_json: bool = True
-    metadata: Any = None
-
-
-def read_error(payload: Any) -> ErrorFacts:
-    """Find message and code in any of the shapes that providers use (a list of one, wrapped, flat, `detail`, text)."""
-    payload = _first(payload)
-    if not isinstance(payload, dict):
-        return ErrorFacts(message=_plain(payload) if isinstance(payload, str) else "", is_json=False)
-    error = _error_in(payload)
-    code = error.get("code")
-    statuses = (_status(value) for value in (code, error.get("status_code"), payload.get("status_code"), error.get("status")))
-    return ErrorFacts(
-        message=_text(error.get("message") or error.get("detail")),
-        code=None if code in (None, "") else str(code),
-        type=error.get("type") if isinstance(error.get("type"), str) else None,
-        param=error.get("param") if isinstance(error.get("param"), str) else None,
-        status=next((status for status in statuses if status), None),
-        metadata=error.get("metadata"),
-    )
-
-
-def has_error(payload: Mapping[str, Any]) -> bool:
-    """Whether an object that came as an answer is, or holds, a failure."""
-    error = payload.get("error")
-    return bool(error) or payload.get("object") == "error" or (error == {} and not payload.get("choices"))
-
-
-def status_of(facts: ErrorFacts) -> int:
-    """Return the status of a failure that came without one of its own, 502 where nothing tells."""
-    by_code = STATUSES_BY_CODE.get(facts.code or "") or STATUSES_BY_CODE.get(facts.type or "")
-    return facts.status or by_code or 502
-
-
-def _error_in(payload: Mapping[str, Any]) -> Mapping[str, Any]:
-    errors = payload.get("errors")
-    for error in (payload.get("error"), errors[0] if isinstance(errors, list) and errors else None):
-        if isinstance(error, dict) and error:
-            return error
-        if isinstance(error, str) and error:
-            return {**payload, "message": error}
-    return payload
-
-
-def _text(message: Any) -> str:
-    """Return a message in words. Of a list of problems (FastAPI) only place and text: they also repeat the input."""
-    if isinstance(message, list):
-        return "; ".join(filter(None, map(_text, message)))
-    if isinstance(message, dict):
-        place = ".".join(map(str, message["loc"])) if isinstance(message.get("loc"), list) else ""
-        return ": ".join(filter(None, [place, _text(message.get("msg") or message.get("message"))]))
-    return message if isinstance(message, str) else ""
-
-
-def _plain(text: str) -> str:
-    """Return a body that is no JSON in one line, "" for a page of HTML: nobody reads that in a message."""
-    return "" if text.lstrip().startswith("<") else " ".join(text.split())
-
-
-def _presentable(message: str, secret: str) -> str:
-    """Return a message fit for clients. A local server's "key" (`ollama`, `none`) is no secret, and may be in any text."""
-    return (message.replace(secret, "[key]") if len(secret) >= LEAST_SECRET_CHARS else message)[:MAX_MESSAGE_CHARS]
-
-
-def _first(payload: Any) -> Any:
-    return payload[0] if isinstance(payload, list) and payload else payload
-
-
-def read_token_counts(text: str) -> tuple[int | None, int | None]:
-    """Return (limit, prompt) tokens that an error about the context window names, None where it does not."""
-    limit = _LIMIT.search(text)
-    prompt = next((match for pattern in _PROMPTS if (match := pattern.search(text))), None)
-    return int(limit[1]) if limit else None, int(prompt[1]) if prompt else None
-
-
-class ChunkDecoder(Decoder):
-    """Reads chat.completion.chunk objects, and the errors that providers put among them."""
-
-    def __init__(self, adapter: Adapter, candidate: Candidate) -> None:
-        self.adapter = adapter
-        self.candidate = candidate
-
-    def decode(self, event: Event) -> Iterable[Chunk]:
-        payload = read_object(event)
-        if payload is None:
-            return ()
-        if self.is_failure(payload) or (event.name == "error" and "choices" not in payload):
-            raise self.failure(payload)
-        choices = payload.get("choices")
-        if not isinstance(choices, list):
-            return (payload,) if payload.get("usage") else ()
-        if not all(_has_object(choice, "delta") or _has_no(choice, "delta") for choice in choices):
-            raise UpstreamGarbled("The provider sent a piece of the answer that is none.", upstream_status=200)
-        self.adapter.check_ends(choices, self.candidate)
-        return (payload,)
-
-    def is_failure(self, payload: Mapping[str, Any]) -> bool:
-        return has_error(payload)
-
-    def failure(self, payload: Mapping[str, Any]) -> UpstreamError:
-        return self.adapter.classify_error(status_of(read_error(payload)), {}, payload, self.candidate)
-
-
-def read_object(event: Event) -> dict[str, Any] | None:
-    """Return the JSON object of an event, None where the data cannot carry content (contract §4).
-
-    :raises UpstreamGarbled: it begins as an object and is none: skipping it could lose words.
-    """
-    data = event.data.strip()
-    if not data.startswith(b"{"):
-        return None
-    try:
-        payload: dict[str, Any] = jsonio.loads(data)
-    except ValueError:
-        raise UpstreamGarbled("The provider sent a piece of the answer that could not be read.", upstream_status=200) from None
-    return payload
-
-
-# --- fields ----------------------------------------------------------------------------------------------------------
-
-
-def encode_part(part: Mapping[str, Any], more: frozenset[str] = frozenset()) -> dict[str, Any]:
-    """Return a content part with the fields of OpenAI's schema, and those named in `more`."""
-    kept = {name: value for name, value in part.items() if name in more}
-    if part["type"] != "image_url":
-        return {"type": "text", "text": part["text"], **kept}
-    image = part["image_url"]
-    return {"type": "image_url", "image_url": {name: image[name] for name in ("url", "detail") if image.get(name)}, **kept}
-
-
-def encode_tool_call(call: Mapping[str, Any]) -> dict[str, Any]:
-    function = call["function"]
-    return {
-        "id": call["id"],
-        "type": "function",
-        "function": {"name": function["name"], "arguments": function["arguments"]},
-    }
-
-
-def encode_tool(tool: Mapping[str, Any], fields: frozenset[str] = TOOL_FIELDS) -> dict[str, Any]:
-    function = {name: value for name, value in tool["function"].items() if name in fields and value is not None}
-    return {"type": "function", "function": function}
-
-
-def _has_object(choice: Any, name: str) -> bool:
-    return isinstance(choice, dict) and isinstance(choice.get(name), dict)
-
-
-def _has_no(choice: Any, name: str) -> bool:
-    return isinstance(choice, dict) and choice.get(name) is None
 
 
 def _vector(embedding: Any) -> list[float]:
@@ -524,11 +272,6 @@ def _vector(embedding: Any) -> list[float]:
         data = base64.b64decode(embedding, validate=True)
         return list(struct.unpack(f"<{len(data) // 4}f", data))
     return [float(number) for number in embedding]
-
-
-def _status(value: Any) -> int | None:
-    number = int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else value
-    return number if isinstance(number, int) and 400 <= number <= 599 else None
 
 
 def _count(text: str | None) -> int | None:

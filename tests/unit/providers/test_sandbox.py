@@ -16,7 +16,10 @@ from gateway.errors import (
     UpstreamReset,
     UpstreamTimeout,
 )
-from gateway.providers.sandbox import FIRST_TOKEN_DELAY_S, Adapter, Examples, build_vector
+from gateway.providers.sandbox import Adapter
+from gateway.providers.sandbox.examples import Examples
+from gateway.providers.sandbox.faults import FIRST_TOKEN_DELAY_S
+from gateway.providers.sandbox.vectors import build_vector
 from gateway.upstream.transport import CallLimits, Transport
 from gateway.upstream.watch import Handle
 

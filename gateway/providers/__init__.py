@@ -8,11 +8,13 @@ from functools import cache
 
 from gateway.providers.base import Provider
 
+SHARED = frozenset({"base", "driver"})  # modules here that are no adapters
+
 
 @cache
 def adapter_names() -> tuple[str, ...]:
     """Return the names that a row's `adapter` can have, by the files alone: nothing is imported."""
-    return tuple(name for _, name, _ in pkgutil.iter_modules(__path__) if name != "base")
+    return tuple(name for _, name, _ in pkgutil.iter_modules(__path__) if name not in SHARED)
 
 
 def load_adapter(name: str) -> type[Provider]:

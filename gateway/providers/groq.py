@@ -20,7 +20,7 @@ from gateway.errors import (
     UpstreamUnreachable,
 )
 from gateway.providers import openai_compatible
-from gateway.providers.base import Decoder
+from gateway.providers.driver import Decoder
 from gateway.providers.openai_compatible.chunks import ChunkDecoder
 from gateway.providers.openai_compatible.failures import CODES, STATUSES, ErrorFacts, has_error, read_error
 

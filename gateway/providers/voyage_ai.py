@@ -19,7 +19,8 @@ from gateway.errors import (
     UpstreamUnreachable,
 )
 from gateway.providers import openai_compatible
-from gateway.providers.base import EmbeddingAnswer, Encoded, Headers
+from gateway.providers.base import EmbeddingAnswer, Headers
+from gateway.providers.driver import Encoded
 from gateway.providers.openai_compatible.failures import STATUSES, ErrorClass, ErrorFacts
 from gateway.upstream.transport import CallLimits
 from gateway.upstream.watch import Handle

@@ -31,7 +31,8 @@ from gateway.errors import (
     UpstreamRejected,
 )
 from gateway.providers import openai_compatible
-from gateway.providers.base import Chunk, Decoder, Encoded, Headers, Vectors, read_object
+from gateway.providers.base import Chunk, Headers
+from gateway.providers.driver import Decoder, Encoded, Vectors, read_object
 from gateway.providers.openai_compatible.chunks import ChunkDecoder
 from gateway.providers.openai_compatible.failures import CODES as OPENAI_CODES
 from gateway.providers.openai_compatible.failures import ErrorClass, ErrorFacts, read_error

@@ -15,7 +15,8 @@ from typing import Any
 from gateway import jsonio
 from gateway.domain import Candidate, ChatRequest, EmbeddingRequest, Model, ProviderRow
 from gateway.errors import UpstreamError
-from gateway.providers.base import Decoder, Encoded, Headers, HttpProvider, Notes, Vectors
+from gateway.providers.base import Headers, Notes
+from gateway.providers.driver import Decoder, Encoded, HttpProvider, Vectors
 from gateway.providers.gemini.decode import AnswerReader, EventDecoder, build_completion
 from gateway.providers.gemini.embeddings import encode_inputs, read_vectors
 from gateway.providers.gemini.encode import build_body

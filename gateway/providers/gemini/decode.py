@@ -11,7 +11,8 @@ from typing import Any
 
 from gateway import jsonio
 from gateway.errors import UpstreamError, UpstreamGarbled, UpstreamModelFailed, UpstreamRefusedContent
-from gateway.providers.base import Chunk, Decoder, read_object
+from gateway.providers.base import Chunk
+from gateway.providers.driver import Decoder, read_object
 from gateway.upstream.shape import new_call_id, new_id
 from gateway.upstream.sse import Event
 

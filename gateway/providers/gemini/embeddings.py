@@ -11,7 +11,7 @@ from typing import Any
 
 from gateway.domain import EmbeddingRequest, Model
 from gateway.errors import UpstreamGarbled
-from gateway.providers.base import Vectors
+from gateway.providers.driver import Vectors
 
 _TASKS: Mapping[str, str] = {"query": "RETRIEVAL_QUERY", "document": "RETRIEVAL_DOCUMENT"}
 

@@ -24,7 +24,8 @@ from gateway.errors import (
     UpstreamRateLimited,
     UpstreamUnreachable,
 )
-from gateway.providers.base import Decoder, Encoded, Headers, HttpProvider, Vectors
+from gateway.providers.base import Headers
+from gateway.providers.driver import Decoder, Encoded, HttpProvider, Vectors
 from gateway.providers.openai_compatible.chunks import ChunkDecoder, has_object
 from gateway.providers.openai_compatible.failures import (
     CODES,

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.domain import Candidate
 from gateway.errors import UpstreamError, UpstreamGarbled
-from gateway.providers.base import Chunk, Decoder, read_object
+from gateway.providers.base import Chunk
+from gateway.providers.driver import Decoder, read_object
 from gateway.providers.openai_compatible.failures import has_error, read_error, status_of
 from gateway.upstream.sse import Event
 

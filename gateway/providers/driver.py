@@ -1,0 +1,258 @@
+"""The HTTP driver that most providers share: `complete`, `open_stream` and `embed` do the I/O.
+
+The hooks they call are pure, so that a protocol is tested without a network.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from gateway import jsonio
+from gateway.domain import Candidate, ChatRequest, EmbeddingRequest, QuotaReading
+from gateway.errors import UpstreamError, UpstreamGarbled
+from gateway.providers.base import ChatAnswer, ChatStream, Chunk, EmbeddingAnswer, Headers, Provider
+from gateway.upstream.sse import Event, EventParser, EventTooLong
+from gateway.upstream.transport import CallLimits, UpstreamRequest, UpstreamResponse
+from gateway.upstream.watch import Handle
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A request in the provider's form. `dropped`: the client's parameters that this provider does not take."""
+
+    request: UpstreamRequest
+    dropped: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Vectors:
+    """Embeddings in the order of the inputs. `prompt_tokens` None: the provider did not count."""
+
+    vectors: list[list[float]]
+    prompt_tokens: int | None = None
+
+
+class Decoder(ABC):
+    """Turns the events of one stream into chunks. One for each stream: it may keep what the protocol spreads out."""
+
+    @abstractmethod
+    def decode(self, event: Event) -> Iterable[Chunk]:
+        """Return the chunks that an event holds, none where it cannot carry content.
+
+        :raises UpstreamError: the event says that the stream failed, or is an object that cannot be parsed.
+        """
+
+    def is_last(self, event: Event) -> bool:
+        """Whether the stream is over with this event, whatever follows."""
+        return event.data == b"[DONE]"
+
+
+def read_object(event: Event) -> dict[str, Any] | None:
+    """Return the JSON object of an event, None where the data cannot carry content (contract §4).
+
+    :raises UpstreamGarbled: it begins as an object and is none: skipping it could lose words.
+    """
+    data = event.data.strip()
+    if not data.startswith(b"{"):
+        return None
+    try:
+        payload: dict[str, Any] = jsonio.loads(data)
+    except ValueError:
+        raise UpstreamGarbled("The provider sent a piece of the answer that could not be read.", upstream_status=200) from None
+    return payload
+
+
+class HttpProvider(Provider):
+    """A provider behind HTTP: the drivers, over hooks without I/O that an adapter fills in."""
+
+    # --- hooks -----------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def encode_chat(self, request: ChatRequest, candidate: Candidate) -> Encoded:
+        """Return the call for a chat request; `request.stream` tells the form of answer to ask for."""
+
+    @abstractmethod
+    def decode_chat(self, payload: Any, request: ChatRequest, candidate: Candidate) -> dict[str, Any]:
+        """Return a whole answer as an OpenAI chat.completion.
+
+        :raises UpstreamError: the payload is no answer.
+        """
+
+    @abstractmethod
+    def stream_decoder(self, request: ChatRequest, candidate: Candidate) -> Decoder:
+        """Return what reads the events of one stream."""
+
+    @abstractmethod
+    def encode_embeddings(self, inputs: Sequence[str], request: EmbeddingRequest, candidate: Candidate) -> Encoded:
+        """Return the call that embeds these inputs, a part of `request.inputs`."""
+
+    @abstractmethod
+    def decode_embeddings(self, payload: Any, candidate: Candidate) -> Vectors:
+        """Return the vectors of an answer, in the order of the inputs.
+
+        :raises UpstreamError: the payload holds none.
+        """
+
+    @abstractmethod
+    def classify_error(self, status: int, headers: Headers, payload: Any, candidate: Candidate) -> UpstreamError:
+        """Return what a failing answer means. `payload` is its JSON, or its text where it is none."""
+
+    def find_error(self, payload: Any) -> int | None:
+        """Return the status of a failure that hides in a 200, None where the payload is an answer."""
+        return None
+
+    def read_quota(self, headers: Headers) -> tuple[QuotaReading, ...]:
+        """Return what an answer's headers say of quotas."""
+        return ()
+
+    def streams_natively(self, request: ChatRequest, candidate: Candidate) -> bool:
+        """Whether the protocol streams this request; if not, the whole answer is asked for and sent in one piece."""
+        return True
+
+    # --- drivers ---------------------------------------------------------------------------------------------------
+
+    def complete(self, request: ChatRequest, candidate: Candidate, limits: CallLimits, handle: Handle) -> ChatAnswer:
+        call = self.encode_chat(request, candidate)
+        payload, quota = self._fetch(call.request, candidate, limits, handle)
+        return ChatAnswer(self.decode_chat(payload, request, candidate), call.dropped, quota)
+
+    def open_stream(self, request: ChatRequest, candidate: Candidate, limits: CallLimits, handle: Handle) -> ChatStream:
+        if not self.streams_natively(request, candidate):
+            return WholeAsStream(self.complete(_unstreamed(request), candidate, limits, handle))
+        call = self.encode_chat(request, candidate)
+        response = self.transport.open(call.request, limits, handle)
+        try:
+            quota = self.read_quota(response.headers)
+            if response.status == 200 and response.is_event_stream:
+                return EventStream(response, self.stream_decoder(request, candidate), call.dropped, quota)
+            # Some models answer a stream request with plain JSON: an error, or the whole answer.
+            payload = self._read_payload(response, candidate, limits)
+            response.close()
+        except BaseException:
+            response.close()
+            raise
+        return WholeAsStream(ChatAnswer(self.decode_chat(payload, request, candidate), call.dropped, quota))
+
+    def embed(self, request: EmbeddingRequest, candidate: Candidate, limits: CallLimits, handle: Handle) -> EmbeddingAnswer:
+        size = candidate.model.batch or len(request.inputs)
+        vectors: list[list[float]] = []
+        tokens: int | None = 0
+        dropped: tuple[str, ...] = ()
+        quota: Sequence[QuotaReading] = ()
+        for start in range(0, len(request.inputs), size):
+            inputs = request.inputs[start : start + size]
+            call = self.encode_embeddings(inputs, request, candidate)
+            payload, quota = self._fetch(call.request, candidate, limits, handle)
+            part = self.decode_embeddings(payload, candidate)
+            if len(part.vectors) != len(inputs):
+                raise UpstreamGarbled("The provider returned another number of embeddings than inputs.")
+            vectors += part.vectors
+            tokens = None if tokens is None or part.prompt_tokens is None else tokens + part.prompt_tokens
+            dropped = call.dropped
+        return EmbeddingAnswer(vectors, tokens, dropped, quota)
+
+    def _fetch(
+        self, call: UpstreamRequest, candidate: Candidate, limits: CallLimits, handle: Handle
+    ) -> tuple[Any, Sequence[QuotaReading]]:
+        response = self.transport.open(call, limits, handle)
+        try:
+            return self._read_payload(response, candidate, limits), self.read_quota(response.headers)
+        finally:
+            response.close()
+
+    def _read_payload(self, response: UpstreamResponse, candidate: Candidate, limits: CallLimits) -> Any:
+        """Return the JSON of a successful answer; raise what a failed one means."""
+        body = response.read_all(limits)
+        payload = parse_payload(body)
+        status = response.status if response.status != 200 else self.find_error(payload)
+        if status is not None:
+            error = self.classify_error(status, response.headers, payload, candidate)
+            error.quota = self.read_quota(response.headers)
+            raise error
+        if not isinstance(payload, (dict, list)):
+            raise UpstreamGarbled("The provider's answer was empty or not JSON.", upstream_status=response.status)
+        return payload
+
+
+def parse_payload(body: bytes) -> Any:
+    """Return the JSON of a body, or its text where it is none: an HTML error page, a plain line."""
+    try:
+        return jsonio.loads(body)
+    except ValueError:
+        return body.decode("utf-8", "replace")
+
+
+def _unstreamed(request: ChatRequest) -> ChatRequest:
+    return replace(request, stream=False)
+
+
+class EventStream(ChatStream):
+    """A stream of server-sent events, decoded as they arrive."""
+
+    def __init__(
+        self, response: UpstreamResponse, decoder: Decoder, dropped: tuple[str, ...], quota: Sequence[QuotaReading]
+    ) -> None:
+        self._response = response
+        self._parser = EventParser()
+        self._decoder = decoder
+        self._over = False
+        self.dropped = dropped
+        self.quota = quota
+
+    def next_chunks(self, wait_s: float) -> list[Chunk] | None:
+        if self._over:
+            return None
+        data = self._response.read(wait_s)
+        try:
+            events = self._parser.feed(data) if data else self._parser.finish()
+        except EventTooLong:
+            raise UpstreamGarbled("The provider's stream held an event that was too long to be one.") from None
+        self._over = not data
+        chunks: list[Chunk] = []
+        for event in events:
+            if self._decoder.is_last(event):
+                self._over = True
+                break
+            chunks.extend(self._decoder.decode(event))
+        return None if self._over and not chunks else chunks
+
+    def close(self) -> None:
+        self._response.close(finished=self._over)
+
+
+@dataclass
+class WholeAsStream(ChatStream):
+    """A whole answer, given out as the chunks of a stream would be."""
+
+    answer: ChatAnswer
+    dropped: tuple[str, ...] = field(init=False)
+    quota: Sequence[QuotaReading] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.dropped, self.quota = self.answer.dropped, self.answer.quota
+        self._chunks: list[Chunk] | None = chunks_of(self.answer.body)
+
+    def next_chunks(self, wait_s: float) -> list[Chunk] | None:
+        chunks, self._chunks = self._chunks, None
+        return chunks
+
+    def close(self) -> None:
+        pass
+
+
+def chunks_of(completion: Mapping[str, Any]) -> list[Chunk]:
+    """Return a chat.completion as two chunks: all of its content, then its end and usage."""
+    head = {key: completion[key] for key in ("id", "created", "model", "system_fingerprint") if key in completion}
+    head["object"] = "chat.completion.chunk"
+    content, ends = [], []
+    for position, choice in enumerate(completion.get("choices") or []):
+        index = choice.get("index", position)
+        delta = dict(choice.get("message") or {})
+        if delta.get("tool_calls"):
+            delta["tool_calls"] = [{"index": number, **call} for number, call in enumerate(delta["tool_calls"])]
+        content.append({"index": index, "delta": delta, "logprobs": choice.get("logprobs"), "finish_reason": None})
+        ends.append({"index": index, "delta": {}, "finish_reason": choice.get("finish_reason")})
+    return [{**head, "choices": content}, {**head, "choices": ends, "usage": completion.get("usage")}]

@@ -17,7 +17,6 @@ from gateway.errors import (
 from gateway.providers import openai_compatible
 from gateway.providers.openai_compatible.failures import CODES
 
-# Models that do not reason refuse these.
 REASONING_PARAMS = frozenset({"reasoning_format", "clear_thinking", "disable_reasoning"})
 # 2026-11: the reference types penalties, logit_bias and service_tier, the page on OpenAI's compatibility
 # (.../resources/openai) says that they are refused: they are not sent. More than one answer (`n`) is not confirmed.
@@ -45,6 +44,7 @@ class Adapter(openai_compatible.Adapter):
     """Cerebras's chat."""
 
     params = PARAMS
+    reasoning_params = REASONING_PARAMS
     joins_texts = True
     max_stops = 4
     max_tokens_name = "max_completion_tokens"
@@ -65,10 +65,6 @@ class Adapter(openai_compatible.Adapter):
         "tpm": ("x-ratelimit-limit-tokens-minute", "x-ratelimit-remaining-tokens-minute", "x-ratelimit-reset-tokens-minute"),
         "tpd": ("x-ratelimit-limit-tokens-day", "x-ratelimit-remaining-tokens-day", "x-ratelimit-reset-tokens-day"),
     }
-
-    def params_for(self, model: Model) -> frozenset[str] | None:
-        allowed = super().params_for(model)
-        return allowed if allowed is None or model.reasons else allowed - REASONING_PARAMS
 
     def takes_developer(self, model: Model) -> bool:
         return "gpt-oss" in model.upstream_id

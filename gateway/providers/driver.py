@@ -5,6 +5,7 @@ The hooks they call are pure, so that a protocol is tested without a network.
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -67,6 +68,8 @@ def read_object(event: Event) -> dict[str, Any] | None:
 
 class HttpProvider(Provider):
     """A provider behind HTTP: the drivers, over hooks without I/O that an adapter fills in."""
+
+    now = staticmethod(time.time)  # epoch seconds, for moments that a provider names
 
     # --- hooks -----------------------------------------------------------------------------------------------------
 

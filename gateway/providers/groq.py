@@ -24,7 +24,6 @@ from gateway.providers.driver import Decoder
 from gateway.providers.openai_compatible.chunks import ChunkDecoder
 from gateway.providers.openai_compatible.failures import CODES, STATUSES, ErrorFacts, has_error, read_error
 
-# Models that do not reason refuse these.
 REASONING_PARAMS = frozenset({"reasoning_format", "include_reasoning"})
 # 2026-11: https://console.groq.com/docs/api-reference#chat-create, without what it calls unsupported (penalties,
 # logprobs, logit_bias, n, metadata, store) and without service_tier: OpenAI's tiers are not Groq's.
@@ -57,6 +56,7 @@ class Adapter(openai_compatible.Adapter):
     """Groq's chat."""
 
     params = PARAMS
+    reasoning_params = REASONING_PARAMS
     # No `name`, and no field in which thoughts come back: models that do not reason refuse that one too.
     message_fields = frozenset({"role", "content", "tool_calls", "tool_call_id"})
     # 2026-11: `strict` is in no type of the SDK's function definition (github.com/groq/groq-python).
@@ -91,10 +91,6 @@ class Adapter(openai_compatible.Adapter):
         "rpd": ("x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"),
         "tpm": ("x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"),
     }
-
-    def params_for(self, model: Model) -> frozenset[str] | None:
-        allowed = super().params_for(model)
-        return allowed if allowed is None or model.reasons else allowed - REASONING_PARAMS
 
     def adjust(self, body: dict[str, Any], request: ChatRequest, model: Model) -> None:
         thinks_aloud = model.reasons and model.upstream_id.startswith(RAW_THINKERS)

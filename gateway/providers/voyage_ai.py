@@ -21,7 +21,8 @@ from gateway.errors import (
 from gateway.providers import openai_compatible
 from gateway.providers.base import EmbeddingAnswer, Headers
 from gateway.providers.driver import Encoded
-from gateway.providers.openai_compatible.failures import STATUSES, ErrorClass, ErrorFacts
+from gateway.providers.openai_compatible.failures import STATUSES, ErrorClass
+from gateway.providers.openai_compatible.fields import size_to_ask_for
 from gateway.upstream.transport import CallLimits
 from gateway.upstream.watch import Handle
 
@@ -51,6 +52,7 @@ _PROMPT = re.compile(r"your batch has (\d+) tokens", re.I)
 class Adapter(openai_compatible.Adapter):
     """Voyage's embeddings. What is inherited for chat is never called: `cannot_serve` refuses every chat request."""
 
+    texts = TEXTS
     statuses = {
         **STATUSES,
         403: UpstreamUnreachable,  # it refuses the address that the call came from; no key would help
@@ -79,9 +81,8 @@ class Adapter(openai_compatible.Adapter):
         body: dict[str, Any] = {"model": model.upstream_id, "input": list(inputs), "truncation": False}
         if request.input_type:
             body["input_type"] = request.input_type
-        # A model of one size refuses the parameter, also for that very size.
-        if request.dimensions is not None and request.dimensions not in model.dimensions[:1]:
-            body["output_dimension"] = request.dimensions
+        if (size := size_to_ask_for(request, model)) is not None:
+            body["output_dimension"] = size
         return Encoded(self.post(candidate, "/embeddings", body), ("user",) if request.user else ())
 
     def classify_error(self, status: int, headers: Headers, payload: Any, candidate: Candidate) -> UpstreamError:
@@ -90,10 +91,6 @@ class Adapter(openai_compatible.Adapter):
             error.param = "input"
             error.limit_tokens, error.prompt_tokens = (_number(pattern, error.message) for pattern in (_LIMIT, _PROMPT))
         return error
-
-    def kind_of_error(self, status: int, facts: ErrorFacts) -> ErrorClass:
-        by_text = next((kind for pattern, kind in TEXTS if pattern.search(facts.message)), None)
-        return by_text or super().kind_of_error(status, facts)
 
 
 def split_by_size(inputs: Sequence[str], most_bytes: int) -> Iterator[tuple[str, ...]]:

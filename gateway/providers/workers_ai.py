@@ -10,7 +10,6 @@ Cloudflare's envelope, the classic `response`, completions inside `result`, and 
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -36,6 +35,8 @@ from gateway.providers.driver import Decoder, Encoded, Vectors, read_object
 from gateway.providers.openai_compatible.chunks import ChunkDecoder
 from gateway.providers.openai_compatible.failures import CODES as OPENAI_CODES
 from gateway.providers.openai_compatible.failures import ErrorClass, ErrorFacts, read_error
+from gateway.providers.openai_compatible.fields import size_to_ask_for
+from gateway.upstream.hints import seconds_until_utc_midnight
 from gateway.upstream.shape import arguments_of
 from gateway.upstream.sse import Event
 from gateway.upstream.transport import UpstreamRequest
@@ -65,8 +66,6 @@ SEEDS = (1, 9_999_999_999)
 SERVER_DEFAULT_TOKENS = 256
 DEFAULT_OUTPUT_TOKENS = 4096
 DEFAULT_REASONING_TOKENS = 16384  # thoughts are part of the answer's tokens
-
-_DAY_S = 86400
 
 _quota_exhausted = partial(UpstreamQuotaExhausted, account_wide=True)
 
@@ -122,12 +121,12 @@ _PROMPT = re.compile(r"contains (?:at least )?(\d+) input tokens|(\d+) tokens fr
 
 
 class Adapter(openai_compatible.Adapter):
-    """Workers AI of one account. `now`: epoch seconds, for the reset of the day's allowance."""
+    """Workers AI of one account."""
 
     params = PARAMS
     message_fields = frozenset({"role", "content", "tool_calls", "tool_call_id"})
     codes = CODES
-    now = staticmethod(time.time)
+    texts = TEXTS
 
     # --- requests --------------------------------------------------------------------------------------------------
 
@@ -175,7 +174,7 @@ class Adapter(openai_compatible.Adapter):
         model = candidate.model
         body = {"model": model.upstream_id, "input": list(inputs)}
         dropped = [name for name in ("input_type", "user") if getattr(request, name)]
-        if request.dimensions is not None and request.dimensions not in model.dimensions[:1]:
+        if size_to_ask_for(request, model) is not None:
             dropped.append("dimensions")
         return Encoded(self.post(candidate, "/embeddings", body), tuple(dropped))
 
@@ -217,12 +216,8 @@ class Adapter(openai_compatible.Adapter):
             error.limit_tokens, error.prompt_tokens = read_token_counts(facts.message)
         elif isinstance(error, UpstreamQuotaExhausted) and error.retry_after_s is None:
             # 2026-11: the day's neurons come back at 00:00 UTC (.../workers-ai/platform/pricing/).
-            error.retry_after_s = _DAY_S - self.now() % _DAY_S
+            error.retry_after_s = seconds_until_utc_midnight(self.now())
         return error
-
-    def kind_of_error(self, status: int, facts: ErrorFacts) -> ErrorClass:
-        by_text = next((kind for pattern, kind in TEXTS if pattern.search(facts.message)), None)
-        return by_text or super().kind_of_error(status, facts)
 
 
 class StreamDecoder(ChunkDecoder):

@@ -67,7 +67,9 @@ def notes():
 
 @pytest.fixture
 def adapter(notes):
-    return Adapter(ROW, Transport(), notes, clock=lambda: NOW)
+    adapter = Adapter(ROW, Transport(), notes)
+    adapter.now = lambda: NOW
+    return adapter
 
 
 def chat(*messages, attributes=None, **body):

@@ -8,14 +8,13 @@ says exactly what was thought, signed, blocked and which quota ran out. It has n
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from gateway import jsonio
-from gateway.domain import Candidate, ChatRequest, EmbeddingRequest, Model, ProviderRow
+from gateway.domain import Candidate, ChatRequest, EmbeddingRequest, Model
 from gateway.errors import UpstreamError
-from gateway.providers.base import Headers, Notes
+from gateway.providers.base import Headers
 from gateway.providers.driver import Decoder, Encoded, HttpProvider, Vectors
 from gateway.providers.gemini.decode import AnswerReader, EventDecoder, build_completion
 from gateway.providers.gemini.embeddings import encode_inputs, read_vectors
@@ -23,7 +22,7 @@ from gateway.providers.gemini.encode import build_body
 from gateway.providers.gemini.errors import classify, hidden_status
 from gateway.providers.gemini.family import Family
 from gateway.providers.gemini.messages import unservable_part, unsigned_call_ids
-from gateway.upstream.transport import Transport, UpstreamRequest
+from gateway.upstream.transport import UpstreamRequest
 
 # Signatures are asked for while an agent works on one task. A conversation that rests longer goes on with Google's
 # stand-in, which only costs some quality.
@@ -31,11 +30,7 @@ SIGNATURE_TTL_S = 86400.0
 
 
 class Adapter(HttpProvider):
-    """`generateContent`, `streamGenerateContent` and `batchEmbedContents`. `clock` tells epoch seconds."""
-
-    def __init__(self, row: ProviderRow, transport: Transport, notes: Notes, *, clock: Callable[[], float] = time.time) -> None:
-        super().__init__(row, transport, notes)
-        self._clock = clock
+    """`generateContent`, `streamGenerateContent` and `batchEmbedContents`."""
 
     # --- chat ------------------------------------------------------------------------------------------------------
 
@@ -61,7 +56,7 @@ class Adapter(HttpProvider):
         return EventDecoder(self._reader(candidate), classify_event)
 
     def _reader(self, candidate: Candidate) -> AnswerReader:
-        return AnswerReader(candidate.model.id, int(self._clock()), self._remember_signature)
+        return AnswerReader(candidate.model.id, int(self.now()), self._remember_signature)
 
     def _remember_signature(self, call_id: str, signature: str) -> None:
         self.notes.remember(_note(call_id), signature, SIGNATURE_TTL_S)
@@ -86,7 +81,7 @@ class Adapter(HttpProvider):
     # --- failures --------------------------------------------------------------------------------------------------
 
     def classify_error(self, status: int, headers: Headers, payload: Any, candidate: Candidate) -> UpstreamError:
-        return classify(status, headers, payload, secret=candidate.credential.secret, now=self._clock())
+        return classify(status, headers, payload, secret=candidate.credential.secret, now=self.now())
 
     def find_error(self, payload: Any) -> int | None:
         return hidden_status(payload)

@@ -7,7 +7,7 @@ https://ai.google.dev/gemini-api/docs/troubleshooting and .../docs/api-errors, r
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -28,10 +28,8 @@ from gateway.errors import (
     UpstreamUnreachable,
 )
 from gateway.providers.base import Headers
-from gateway.providers.openai_compatible.failures import MAX_MESSAGE_CHARS
+from gateway.providers.openai_compatible.failures import ErrorClass, first_of, presentable, status_in
 from gateway.upstream.hints import parse_duration, read_retry_after
-
-ErrorClass = Callable[..., UpstreamError]
 
 # 2026-11: quotas of a day begin anew at midnight there. https://ai.google.dev/gemini-api/docs/rate-limits
 _PACIFIC = ZoneInfo("America/Los_Angeles")
@@ -96,7 +94,7 @@ class Failure:
 
 def hidden_status(payload: Any) -> int | None:
     """Return the status of a failure that an answer with status 200 holds, None where it is an answer."""
-    item = _first(payload)
+    item = first_of(payload)
     if not isinstance(item, Mapping) or not item.get("error"):
         return None
     return read_failure(payload).status or 500
@@ -145,7 +143,7 @@ def _classify_failing(status: int, failure: Failure, hint_s: float | None) -> Up
 
 
 def _classify_rejection(status: int, failure: Failure, secret: str) -> UpstreamError:
-    message = _clean(failure.message, secret) or f"The provider refused the request with status {status}."
+    message = presentable(_KEY.sub("[key]", failure.message), secret) or f"The provider refused the request with status {status}."
     too_long = _TOO_LONG.search(failure.message)
     if too_long:
         limit, prompt = (int(number) if number else None for number in too_long.group("limit", "prompt"))
@@ -168,7 +166,7 @@ def seconds_to_midnight(now: float) -> float:
 
 def read_failure(payload: Any) -> Failure:
     """Return what an error body says, in whichever of its forms; one that is not JSON says nothing."""
-    item = _first(payload)
+    item = first_of(payload)
     if not isinstance(item, Mapping):
         return Failure(is_json=False)
     error = item.get("error")
@@ -179,26 +177,8 @@ def read_failure(payload: Any) -> Failure:
     violations = [item for detail in details for item in detail.get("violations") or () if isinstance(item, Mapping)]
     return Failure(
         message=str(error.get("message") or ""),
-        status=_status(error),
+        status=status_in(error.get("code")) or _CODES.get(str(error.get("status"))),
         reasons=frozenset(str(detail["reason"]) for detail in details if detail.get("reason")),
         quotas=tuple((str(item.get("quotaId") or ""), str(item.get("quotaValue", ""))) for item in violations),
         retry_delay_s=next((delay for delay in delays if delay is not None), None),
     )
-
-
-def _first(payload: Any) -> Any:
-    return payload[0] if isinstance(payload, list) and payload else payload
-
-
-def _status(error: Mapping[str, Any]) -> int | None:
-    code = error.get("code")
-    if isinstance(code, int) and 400 <= code <= 599:
-        return code
-    return _CODES.get(str(error.get("status")))
-
-
-def _clean(message: str, secret: str) -> str:
-    """Return a message that may be shown: without keys, and not longer than anybody reads."""
-    if secret:
-        message = message.replace(secret, "[key]")
-    return _KEY.sub("[key]", message)[:MAX_MESSAGE_CHARS]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import re
 import struct
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -41,7 +40,14 @@ from gateway.providers.openai_compatible.failures import (
     read_token_counts,
     status_of,
 )
-from gateway.providers.openai_compatible.fields import MESSAGE_FIELDS, TOOL_FIELDS, encode_part, encode_tool, encode_tool_call
+from gateway.providers.openai_compatible.fields import (
+    MESSAGE_FIELDS,
+    TOOL_FIELDS,
+    encode_part,
+    encode_tool,
+    encode_tool_call,
+    size_to_ask_for,
+)
 from gateway.upstream.hints import parse_duration, read_retry_after
 from gateway.upstream.transport import UpstreamRequest
 
@@ -53,6 +59,7 @@ class Adapter(HttpProvider):
     """OpenAI's chat completions and embeddings, with the facts in which endpoints differ as class attributes."""
 
     params: frozenset[str] | None = None  # body fields that the endpoint takes; None: all
+    reasoning_params: frozenset[str] = frozenset()  # those of them that models which do not reason refuse
     message_fields = MESSAGE_FIELDS
     part_fields: frozenset[str] = frozenset()  # of content parts, beside OpenAI's own
     tool_fields = TOOL_FIELDS
@@ -66,7 +73,6 @@ class Adapter(HttpProvider):
     texts: Sequence[tuple[re.Pattern[str], ErrorClass]] = ()  # of messages that say more than their code or status
     # Which headers speak of which window: (limit, remaining, reset).
     quota_headers: Mapping[Window, tuple[str, str, str]] = {}
-    now = staticmethod(time.time)  # epoch seconds, for moments that a provider names
 
     # --- requests --------------------------------------------------------------------------------------------------
 
@@ -94,7 +100,8 @@ class Adapter(HttpProvider):
 
     def params_for(self, model: Model) -> frozenset[str] | None:
         """Return the body fields that the endpoint takes for this model, None for all: the row's own list comes first."""
-        return model.params if model.params is not None else self.params
+        allowed = model.params if model.params is not None else self.params
+        return allowed if allowed is None or model.reasons else allowed - self.reasoning_params
 
     def takes_developer(self, model: Model) -> bool:
         """Whether the role developer stays as it is; otherwise it becomes system."""
@@ -166,9 +173,8 @@ class Adapter(HttpProvider):
         model = candidate.model
         body: dict[str, Any] = {"model": model.upstream_id, "input": list(inputs), "encoding_format": "float"}
         dropped = ["input_type"] if request.input_type else []
-        # A model of one size refuses the parameter, also for that very size.
-        if request.dimensions is not None and request.dimensions not in model.dimensions[:1]:
-            body["dimensions"] = request.dimensions
+        if (size := size_to_ask_for(request, model)) is not None:
+            body["dimensions"] = size
         if request.user:
             body["user"] = request.user
         return Encoded(self.post(candidate, "/embeddings", body), tuple(dropped))

@@ -140,7 +140,7 @@ def read_error(payload: Any) -> ErrorFacts:
         return ErrorFacts(message=_plain(payload) if isinstance(payload, str) else "", is_json=False)
     error = _error_in(payload)
     code = error.get("code")
-    statuses = (_status(value) for value in (code, error.get("status_code"), payload.get("status_code"), error.get("status")))
+    statuses = (status_in(value) for value in (code, error.get("status_code"), payload.get("status_code"), error.get("status")))
     return ErrorFacts(
         message=_text(error.get("message") or error.get("detail")),
         code=None if code in (None, "") else str(code),
@@ -204,6 +204,6 @@ def read_token_counts(text: str) -> tuple[int | None, int | None]:
     return int(limit[1]) if limit else None, int(prompt[1]) if prompt else None
 
 
-def _status(value: Any) -> int | None:
+def status_in(value: Any) -> int | None:
     number = int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else value
     return number if isinstance(number, int) and 400 <= number <= 599 else None

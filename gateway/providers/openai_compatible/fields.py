@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from gateway.domain import EmbeddingRequest, Model
+
 MESSAGE_FIELDS = frozenset({"role", "content", "name", "tool_calls", "tool_call_id"})
 TOOL_FIELDS = frozenset({"name", "description", "parameters", "strict"})
 
@@ -30,3 +32,8 @@ def encode_tool_call(call: Mapping[str, Any]) -> dict[str, Any]:
 def encode_tool(tool: Mapping[str, Any], fields: frozenset[str] = TOOL_FIELDS) -> dict[str, Any]:
     function = {name: value for name, value in tool["function"].items() if name in fields and value is not None}
     return {"type": "function", "function": function}
+
+
+def size_to_ask_for(request: EmbeddingRequest, model: Model) -> int | None:
+    """Return the size of vectors to name, None for the model's own: a model of one size refuses even that very size."""
+    return None if request.dimensions in model.dimensions[:1] else request.dimensions

@@ -32,6 +32,7 @@ from gateway.errors import (
 from gateway.providers import openai_compatible
 from gateway.providers.base import Chunk, Headers
 from gateway.providers.driver import Decoder, Encoded, Vectors, read_object
+from gateway.providers.openai_compatible import fit_output
 from gateway.providers.openai_compatible.chunks import ChunkDecoder
 from gateway.providers.openai_compatible.failures import CODES as OPENAI_CODES
 from gateway.providers.openai_compatible.failures import ErrorClass, ErrorFacts, read_error
@@ -63,7 +64,6 @@ PARAMS = frozenset(
 RANGES: Mapping[str, tuple[float, float]] = {"top_p": (0.001, 1), "top_k": (1, 50), "repetition_penalty": (0, 2)}
 SEEDS = (1, 9_999_999_999)
 
-SERVER_DEFAULT_TOKENS = 256
 DEFAULT_OUTPUT_TOKENS = 4096
 DEFAULT_REASONING_TOKENS = 16384  # thoughts are part of the answer's tokens
 
@@ -150,13 +150,10 @@ class Adapter(openai_compatible.Adapter):
     def output_limit(self, request: ChatRequest, model: Model) -> int:
         """Return a limit always: without one the server cuts the answer after 256 tokens.
 
-        Prompt and answer together must fit the window, or the request is refused, and an answer that runs away
-        spends the day's allowance: so one that the client left open is bounded too.
+        An answer that runs away spends the day's allowance: so one that the client left open is bounded too.
         """
         usual = DEFAULT_REASONING_TOKENS if model.reasons else DEFAULT_OUTPUT_TOKENS
-        most = model.max_output_tokens or model.context_window
-        room = model.context_window - request.prompt_tokens * 9 // 8  # the prompt's size is an estimate
-        return min(request.max_output_tokens or usual, most, max(room, SERVER_DEFAULT_TOKENS))
+        return fit_output(request.max_output_tokens or usual, request, model)
 
     def set_effort(self, body: dict[str, Any], request: ChatRequest, model: Model) -> bool:
         if model.effort(request.reasoning_effort) != "none":

@@ -23,6 +23,7 @@ GPT_OSS = Model(
     reasoning_tier="high",
     max_output_tokens=40960,
     limits={"rpm": 5, "tpm": 30000},
+    context_window=65536,
     reserves_output=True,
     reasoning_efforts={"low": "low", "medium": "medium", "high": "high"},
     builtin=True,

@@ -15,7 +15,7 @@ from gateway.upstream.shape import ChunkShaper
 from tests.contract.compatible import Bench, chat
 
 BASE_URL = "https://api.groq.com/openai/v1"
-LLAMA = Model(provider="groq", id="llama", upstream_id="llama-3.3-70b-versatile", max_output_tokens=32768)
+LLAMA = Model(provider="groq", id="llama", upstream_id="llama-3.3-70b-versatile", context_window=131072, max_output_tokens=32768)
 GPT_OSS = Model(
     provider="groq",
     id="gpt-oss",

@@ -68,23 +68,33 @@ def test_a_row_may_name_the_parameters_itself(bench):
 
 
 @pytest.mark.parametrize(
-    ("wanted", "most", "expected"), [(None, 1000, None), (50, 1000, 50), (64000, 1000, 1000), (64000, None, 64000)]
+    ("wanted", "most", "prompt", "expected"),
+    [
+        (None, 1000, 0, None),
+        (50, 1000, 0, 50),
+        (64000, 1000, 0, 1000),
+        (64000, None, 0, 8192),
+        (64000, None, 800, 7292),  # an eighth more than the estimate is kept free
+        (64000, None, 8000, 256),  # the estimate may be too high
+        (64000, 100, 9000, 100),
+    ],
 )
-def test_the_limit_of_the_answer_is_clamped_to_the_model(bench, wanted, most, expected):
-    model = Model(provider="local", id="m", upstream_id="m", max_output_tokens=most)
-    assert bench.sent(chat(max_output_tokens=wanted), model).get("max_tokens") == expected
+def test_the_limit_of_the_answer_is_clamped_to_the_model_and_the_room_in_its_window(bench, wanted, most, prompt, expected):
+    model = Model(provider="local", id="m", upstream_id="m", max_output_tokens=most, context_window=8192)
+    request = chat(max_output_tokens=wanted, prompt_tokens=prompt)
+    assert bench.sent(request, model).get("max_tokens") == expected
 
 
 @pytest.mark.parametrize(
     ("wanted", "prompt", "expected"), [(64000, 800, 7100), (100, 800, 100), (64000, 7900, 256), (None, 800, None)]
 )
 def test_a_limit_that_counts_in_advance_fits_into_the_minute(bench, wanted, prompt, expected):
-    model = Model(provider="local", id="m", upstream_id="m", limits={"tpm": 8000}, reserves_output=True)
+    model = Model(provider="local", id="m", upstream_id="m", context_window=131072, limits={"tpm": 8000}, reserves_output=True)
     assert bench.sent(chat(max_output_tokens=wanted, prompt_tokens=prompt), model).get("max_tokens") == expected
 
 
 def test_a_limit_that_does_not_count_in_advance_stays(bench):
-    model = Model(provider="local", id="m", upstream_id="m", limits={"tpm": 8000})
+    model = Model(provider="local", id="m", upstream_id="m", context_window=131072, limits={"tpm": 8000})
     assert bench.sent(chat(max_output_tokens=64000), model)["max_tokens"] == 64000
 
 

@@ -52,7 +52,7 @@ from gateway.upstream.hints import parse_duration, read_retry_after
 from gateway.upstream.transport import UpstreamRequest
 
 _DAY_WINDOWS = ("rpd", "tpd")
-LEAST_OUTPUT_TOKENS = 256  # of an answer that is cut to fit a minute's tokens
+LEAST_OUTPUT_TOKENS = 256  # of an answer that is cut to fit: the prompt's size, and so the room beside it, is a guess
 
 
 class Adapter(HttpProvider):
@@ -137,21 +137,9 @@ class Adapter(HttpProvider):
         return [encode_part(part, self.part_fields) for part in parts]
 
     def output_limit(self, request: ChatRequest, model: Model) -> int | None:
-        """Return the limit on the answer's tokens to ask for, None to leave it to the endpoint.
-
-        Where the provider counts a limit against the minute's tokens before the answer begins, one that no minute
-        could hold would be refused, however short the answer would have been.
-        """
+        """Return the limit on the answer's tokens to ask for, None to leave it to the endpoint."""
         wanted = request.max_output_tokens
-        if wanted is None:
-            return None
-        limits = [wanted]
-        if model.max_output_tokens is not None:
-            limits.append(model.max_output_tokens)
-        if model.reserves_output and model.limits.get("tpm"):
-            room = model.limits["tpm"] - request.prompt_tokens * 9 // 8  # the prompt's size is an estimate
-            limits.append(max(room, LEAST_OUTPUT_TOKENS))
-        return min(limits)
+        return None if wanted is None else fit_output(wanted, request, model)
 
     def limit_name(self, model: Model) -> str:
         """Return what the limit on the answer's tokens is called; a row's list of parameters may name the newer field."""
@@ -272,6 +260,20 @@ class Adapter(HttpProvider):
         if status in (400, 413, 422):
             return kind_of_rejection(status, facts)
         return self.statuses.get(status) or (UpstreamFailed if status >= 500 else UpstreamGarbled)
+
+
+def fit_output(wanted: int, request: ChatRequest, model: Model) -> int:
+    """Return a limit on the answer's tokens with which the model can take the request.
+
+    Prompt and answer share the window, and clients ask for more than is left of it. Where the provider counts a limit
+    against the minute's tokens before the answer begins, one that no minute could hold would be refused, however short
+    the answer would have been.
+    """
+    rooms = [model.context_window]
+    if model.reserves_output and model.limits.get("tpm"):
+        rooms.append(model.limits["tpm"])
+    room = min(rooms) - request.prompt_tokens * 9 // 8
+    return min(wanted, model.max_output_tokens or wanted, max(room, LEAST_OUTPUT_TOKENS))
 
 
 def _vector(embedding: Any) -> list[float]:

@@ -16,13 +16,12 @@ from gateway.errors import (
     UpstreamError,
     UpstreamFailed,
     UpstreamModelFailed,
-    UpstreamModelGone,
     UpstreamUnreachable,
 )
 from gateway.providers import openai_compatible
 from gateway.providers.driver import Decoder
 from gateway.providers.openai_compatible.chunks import ChunkDecoder
-from gateway.providers.openai_compatible.failures import CODES, STATUSES, ErrorFacts, has_error, read_error
+from gateway.providers.openai_compatible.failures import CODES, STATUSES, ErrorFacts, has_error, model_denied, read_error
 
 REASONING_PARAMS = frozenset({"reasoning_format", "include_reasoning"})
 # 2026-11: https://console.groq.com/docs/api-reference#chat-create, without what it calls unsupported (penalties,
@@ -67,12 +66,12 @@ class Adapter(openai_compatible.Adapter):
     max_tokens_name = "max_completion_tokens"
     codes = {
         **CODES,
-        "model_terms_required": UpstreamModelGone,  # somebody must accept its terms in the console
+        "model_terms_required": model_denied,  # somebody must accept its terms in the console
         "organization_restricted": UpstreamCredentialRejected,
     }
     statuses = {
         **STATUSES,
-        403: UpstreamModelGone,  # blocked in the project's settings; a wrong key is a 401
+        403: model_denied,  # blocked in the project's settings; a wrong key is a 401
         499: UpstreamFailed,
     }
     texts = (

@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -28,10 +28,12 @@ from gateway.errors import (
     UpstreamRefusedContent,
 )
 from gateway.providers import openai_compatible
-from gateway.providers.base import Headers
-from gateway.providers.openai_compatible.failures import CODES, ErrorClass, ErrorFacts, read_error
+from gateway.providers.base import ChatAnswer, ChatStream, Headers
+from gateway.providers.openai_compatible.failures import CODES, ErrorClass, ErrorFacts, model_denied, read_error
 from gateway.providers.openai_compatible.fields import MESSAGE_FIELDS
 from gateway.upstream.hints import read_retry_after, seconds_until, seconds_until_utc_midnight
+from gateway.upstream.transport import CallLimits
+from gateway.upstream.watch import Handle
 
 # 2026-11: openrouter SDK 1.3.84, components/chatrequest. What it does not know it ignores without a word: not sending
 # it is the only way to name it as dropped. `models` and `route` are the gateway's own business.
@@ -112,6 +114,8 @@ class Adapter(openai_compatible.Adapter):
     texts = (
         # The model is there, but no backend of it can do what the request needs.
         (re.compile(r"no endpoints found that (?:support|can handle)", re.I), UpstreamModelFailed),
+        # 2026-11: .../docs/features/privacy-and-logging: free models need a setting of the account.
+        (re.compile(r"no endpoints (?:found|available) matching your", re.I), model_denied),
         (re.compile(r"no endpoints found|is not a valid model id", re.I), UpstreamModelGone),
         (re.compile(r"key limit exceeded|insufficient credits", re.I), UpstreamPaymentRequired),
         (re.compile(r"reasoning is mandatory", re.I), UpstreamModelFailed),
@@ -132,6 +136,14 @@ class Adapter(openai_compatible.Adapter):
         if "json_schema" in request.needs and isinstance(body.get("provider", {}), dict):
             # A backend that cannot keep to the schema would ignore it silently: ask only those that can.
             body["provider"] = {"require_parameters": True, **body.get("provider", {})}
+
+    def complete(self, request: ChatRequest, candidate: Candidate, limits: CallLimits, handle: Handle) -> ChatAnswer:
+        with _missed_by(request):
+            return super().complete(request, candidate, limits, handle)
+
+    def open_stream(self, request: ChatRequest, candidate: Candidate, limits: CallLimits, handle: Handle) -> ChatStream:
+        with _missed_by(request):
+            return super().open_stream(request, candidate, limits, handle)
 
     # --- failures --------------------------------------------------------------------------------------------------
 
@@ -157,7 +169,7 @@ class Adapter(openai_compatible.Adapter):
     def kind_of_error(self, status: int, facts: ErrorFacts) -> ErrorClass:
         if _ACCOUNT.search(limit_of(facts)):
             return _account_limited
-        if status == 403 and facts.metadata.get("reasons"):
+        if status == 403 and ("flagged_input" in facts.metadata or facts.metadata.get("reasons")):
             return UpstreamRefusedContent
         kind = super().kind_of_error(status, facts)
         by_backend = bool(facts.metadata.get("provider_name"))
@@ -175,6 +187,21 @@ class Adapter(openai_compatible.Adapter):
         if resets_in_s is not None:
             return resets_in_s
         return seconds_until_utc_midnight(now) if _DAY.search(limit_of(facts)) else _MINUTE_S
+
+
+@contextmanager
+def _missed_by(request: ChatRequest) -> Iterator[None]:
+    """Say of a model that is gone whether it is only so for this request, which named what its backends must be.
+
+    2026-11: "No endpoints found" is also the answer where `require_parameters` or a list leaves none (.../errors, 404).
+    """
+    try:
+        yield
+    except UpstreamModelGone as error:
+        chooses_backends = "json_schema" in request.needs or bool(request.body.get("provider"))
+        if not chooses_backends or error.cooldown_scope != "model":
+            raise
+        raise UpstreamModelFailed(error.message, upstream_status=error.upstream_status) from error
 
 
 def limit_of(facts: ErrorFacts) -> str:

@@ -35,7 +35,7 @@ from gateway.providers.driver import Decoder, Encoded, Vectors, read_object
 from gateway.providers.openai_compatible import fit_output
 from gateway.providers.openai_compatible.chunks import ChunkDecoder
 from gateway.providers.openai_compatible.failures import CODES as OPENAI_CODES
-from gateway.providers.openai_compatible.failures import ErrorClass, ErrorFacts, read_error
+from gateway.providers.openai_compatible.failures import ErrorClass, ErrorFacts, model_denied, read_error
 from gateway.providers.openai_compatible.fields import size_to_ask_for
 from gateway.upstream.hints import seconds_until_utc_midnight
 from gateway.upstream.shape import arguments_of
@@ -85,10 +85,10 @@ CODES: Mapping[str, ErrorClass] = {
     "5019": UpstreamModelFailed,
     "3042": UpstreamModelGone,
     "5007": UpstreamModelGone,
-    "3041": UpstreamModelGone,  # private
-    "5018": UpstreamModelGone,
-    "5016": UpstreamModelGone,  # its licence was not accepted
-    "5035": UpstreamModelGone,  # needs the paid plan
+    "3041": model_denied,  # private
+    "5018": model_denied,
+    "5016": model_denied,  # its licence was not accepted
+    "5035": model_denied,  # needs the paid plan
     "3010": UpstreamContextTooLong,
     "5021": UpstreamContextTooLong,
     "3021": UpstreamRateLimited,

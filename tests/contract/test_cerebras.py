@@ -259,7 +259,7 @@ TOO_LONG = "Please reduce the length of the messages or completion. Current leng
             404,
             flat("Model x does not exist or you do not have access to it.", "model_not_found"),
             errors.UpstreamModelGone,
-            "model",
+            "candidate",
         ),
         (408, flat("timeout"), errors.UpstreamFailed, "model"),
         (422, flat("invalid"), errors.UpstreamRejected, "none"),

@@ -240,7 +240,7 @@ UNSUPPORTED_FIELD = (
         ),
         (400, body("`tool calling` is not supported with this model: groq/compound"), errors.UpstreamModelFailed, "none"),
         (400, body("The model has been decommissioned.", "model_decommissioned"), errors.UpstreamModelGone, "model"),
-        (400, body("The model `m` requires terms acceptance.", "model_terms_required"), errors.UpstreamModelGone, "model"),
+        (400, body("The model `m` requires terms acceptance.", "model_terms_required"), errors.UpstreamModelGone, "candidate"),
         (
             400,
             body("Organization has been restricted.", "organization_restricted"),
@@ -259,7 +259,7 @@ UNSUPPORTED_FIELD = (
             403,
             body("The model `m` is blocked at the project level.", type_="permissions_error"),
             errors.UpstreamModelGone,
-            "model",
+            "candidate",
         ),
         (
             403,
@@ -272,7 +272,7 @@ UNSUPPORTED_FIELD = (
             404,
             body("The model `m` does not exist or you do not have access to it.", "model_not_found"),
             errors.UpstreamModelGone,
-            "model",
+            "candidate",
         ),
         (422, body("semantic"), errors.UpstreamRejected, "none"),
         (424, body("failed dependency"), errors.UpstreamModelFailed, "none"),

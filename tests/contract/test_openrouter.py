@@ -12,7 +12,8 @@ from gateway import errors
 from gateway.domain import Model
 from gateway.providers.openrouter import Adapter
 from gateway.upstream.shape import ChunkShaper
-from tests.contract.compatible import NOW, Bench, chat
+from gateway.upstream.watch import Handle
+from tests.contract.compatible import NOW, Bench, chat, limits
 
 BASE_URL = "https://openrouter.ai/api/v1"
 GPT_OSS = Model(
@@ -172,11 +173,13 @@ FLAGGED = {"reasons": ["violence"], "flagged_input": "the prompt", "provider_nam
         (402, body(402, "Insufficient credits"), errors.UpstreamPaymentRequired, "credential"),
         (402, body(402, "x", error_type="payment_required", provider_name="Z"), errors.UpstreamFailed, "model"),
         (403, body(403, "Your input was flagged", **FLAGGED), errors.UpstreamRefusedContent, "none"),
+        (403, body(403, "Forbidden", flagged_input="the prompt"), errors.UpstreamRefusedContent, "none"),
+        (400, body(400, raw="User location is not supported", provider_name="Google"), errors.UpstreamFailed, "model"),
         (403, body(403, "Key limit exceeded (total limit)."), errors.UpstreamPaymentRequired, "credential"),
         (403, body(403, "x", error_type="permission_denied"), errors.UpstreamCredentialRejected, "credential"),
         (403, "<html>", errors.UpstreamUnreachable, "provider"),
         (404, body(404, "No endpoints found for x/y:free."), errors.UpstreamModelGone, "model"),
-        (404, body(404, "No endpoints found matching your data policy"), errors.UpstreamModelGone, "model"),
+        (404, body(404, "No endpoints found matching your data policy"), errors.UpstreamModelGone, "candidate"),
         (
             404,
             body(404, "No endpoints found that support tool use.", error_type="not_found"),
@@ -197,6 +200,27 @@ def test_a_failure_is_classified(bench, status, payload, kind, scope):
     error = bench.error(status, payload)
     assert type(error) is kind and error.cooldown_scope == scope
     assert "the prompt" not in error.message
+
+
+SCHEMA = {"needs": frozenset({"json_schema"})}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("fields", "message", "kind", "scope"),
+    [
+        ({}, "No endpoints found for m.", errors.UpstreamModelGone, "model"),
+        (SCHEMA, "No endpoints found for m.", errors.UpstreamModelFailed, "none"),
+        ({"provider": {"only": ["z"]}}, "No endpoints found for m.", errors.UpstreamModelFailed, "none"),
+        (SCHEMA, "No endpoints found matching your data policy", errors.UpstreamModelGone, "candidate"),
+    ],
+)
+def test_no_backend_for_this_request_says_nothing_of_the_model(bench, http, fields, message, kind, scope, stream):
+    http.post(bench.chat_url, json=body(404, message), status=404)
+    ask = bench.adapter.open_stream if stream else bench.adapter.complete
+    with pytest.raises(errors.UpstreamError) as raised:
+        ask(chat(stream=stream, **fields), bench.candidate(), limits(), Handle())
+    assert type(raised.value) is kind and raised.value.cooldown_scope == scope and raised.value.upstream_status == 404
 
 
 @pytest.mark.parametrize(

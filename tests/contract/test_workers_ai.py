@@ -507,6 +507,14 @@ def test_codes_decide_what_an_error_means(adapter, status, code, expected):
 
 
 @pytest.mark.parametrize(
+    ("code", "scope"),
+    [(5007, "model"), (3042, "model"), (5035, "candidate"), (5018, "candidate"), (3041, "candidate"), (5016, "candidate")],
+)
+def test_a_model_that_the_account_may_not_use_rests_for_this_account_alone(adapter, code, scope):
+    assert classify(adapter, 403, envelope(code)).cooldown_scope == scope
+
+
+@pytest.mark.parametrize(
     ("status", "payload", "expected"),
     [
         (400, envelope(5006, "AiError: Bad input: Type mismatch of '/messages/0/content'"), errors.UpstreamModelFailed),

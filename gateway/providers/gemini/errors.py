@@ -28,7 +28,7 @@ from gateway.errors import (
     UpstreamUnreachable,
 )
 from gateway.providers.base import Headers
-from gateway.providers.openai_compatible.failures import ErrorClass, first_of, presentable, status_in
+from gateway.providers.openai_compatible.failures import LOCATION, ErrorClass, first_of, model_denied, presentable, status_in
 from gateway.upstream.hints import parse_duration, read_retry_after
 
 # 2026-11: quotas of a day begin anew at midnight there. https://ai.google.dev/gemini-api/docs/rate-limits
@@ -49,7 +49,7 @@ _STATUSES: Mapping[int, tuple[ErrorClass, str]] = {
 # A 400 is the caller's mistake, but for these.
 _TEXTS: tuple[tuple[re.Pattern[str], ErrorClass], ...] = (
     (re.compile(r"API key (?:not valid|not found|expired|invalid)|valid API key", re.I), UpstreamCredentialRejected),
-    (re.compile(r"location is not supported|not available in your country|enable billing", re.I), UpstreamCredentialRejected),
+    (LOCATION, UpstreamCredentialRejected),
     (
         re.compile(
             r"thought[_ ]?signature|unknown name|is not enabled|thinking[ _]?(?:budget|level|config)?\b.{0,80}"
@@ -123,9 +123,7 @@ def classify(status: int, headers: Headers, payload: Any, *, secret: str, now: f
 
 def _classify_quota(failure: Failure, hint_s: float | None, now: float) -> UpstreamError:
     if any(value == "0" for _, value in failure.quotas) or _NOTHING_ALLOWED.search(failure.message):
-        gone = UpstreamModelGone("The provider does not offer this model to this key.", upstream_status=429)
-        gone.cooldown_scope = "candidate"  # another key may belong to a paying project
-        return gone
+        return model_denied("The provider does not offer this model to this key.", upstream_status=429)
     # By the quota's id: the delay of a day's quota has been seen as 22 s and as 10 h.
     if any("PerDay" in quota for quota, _ in failure.quotas):
         return UpstreamQuotaExhausted(

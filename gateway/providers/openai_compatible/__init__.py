@@ -29,12 +29,14 @@ from gateway.providers.openai_compatible.chunks import ChunkDecoder, has_object
 from gateway.providers.openai_compatible.failures import (
     CODES,
     DAILY,
+    DENIED,
     STATUSES,
     ErrorClass,
     ErrorFacts,
     first_of,
     has_error,
     kind_of_rejection,
+    model_denied,
     presentable,
     read_error,
     read_token_counts,
@@ -248,7 +250,8 @@ class Adapter(HttpProvider):
 
     def kind_of_error(self, status: int, facts: ErrorFacts) -> ErrorClass:
         """Return the class of a failure: by what its text or code surely says, then its status, and by its text again."""
-        by_text = next((kind for pattern, kind in self.texts if pattern.search(facts.message)), None)
+        texts = (*self.texts, (DENIED, model_denied))
+        by_text = next((kind for pattern, kind in texts if pattern.search(facts.message)), None)
         known = by_text or self.codes.get(facts.code or "") or self.codes.get(facts.type or "")
         if known:
             return known

@@ -30,6 +30,14 @@ LEAST_SECRET_CHARS = 8  # anything shorter is a placeholder
 
 ErrorClass = Callable[..., UpstreamError]
 
+
+def model_denied(message: str, **details: Any) -> UpstreamError:
+    """Return the error of a model that is there, but not for this account: another credential may use it."""
+    denied = UpstreamModelGone(message, **details)
+    denied.cooldown_scope = "candidate"
+    return denied
+
+
 # What a code or type in an error's body means, whatever the status: of OpenAI's own API and of those who copy it.
 CODES: Mapping[str, ErrorClass] = {
     "invalid_api_key": UpstreamCredentialRejected,
@@ -95,6 +103,11 @@ _MODEL_GONE = re.compile(
     r"|model not found",
     re.I,
 )
+# Of OpenAI's own API, Groq and Cerebras: a model that is gone and one that this account may not use look the same.
+DENIED = re.compile(r"you do not have access to it", re.I)
+# 2026-11: a free key of Google's in Europe, also behind its compatible endpoint and behind OpenRouter; another key may pay.
+# https://ai.google.dev/gemini-api/docs/troubleshooting
+LOCATION = re.compile(r"location is not supported|not available in your (?:country|region)|enable billing", re.I)
 _BAD_KEY = re.compile(r"(?:invalid|incorrect|wrong) api[ _]key|api[ _]key (?:is )?(?:not valid|invalid)", re.I)
 DAILY = re.compile(r"per[- ]day|\bdaily\b|\((?:RPD|TPD)\)", re.I)
 _LIMIT = re.compile(r"(?:maximum context length (?:is|of)|limit is|context size \() ?(\d+)", re.I)
@@ -115,7 +128,7 @@ def kind_of_rejection(status: int, facts: ErrorFacts) -> ErrorClass:
         return UpstreamModelFailed
     if _MODEL_GONE.search(facts.message):
         return UpstreamModelGone
-    if _BAD_KEY.search(facts.message):
+    if _BAD_KEY.search(facts.message) or LOCATION.search(facts.message):
         return UpstreamCredentialRejected
     return UpstreamRejected
 

@@ -41,8 +41,12 @@ class EmbeddingAnswer:
 
 
 class ChatStream(ABC):
-    """A running streamed answer. Use from one thread; close it exactly once."""
+    """A running streamed answer. Use from one thread; close it exactly once.
 
+    `is_whole`: all of it is here already, however long that took. It has no first token to be late.
+    """
+
+    is_whole = False
     dropped: tuple[str, ...] = ()
     quota: Sequence[QuotaReading] = ()
 

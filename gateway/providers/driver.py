@@ -124,7 +124,7 @@ class HttpProvider(Provider):
 
     def open_stream(self, request: ChatRequest, candidate: Candidate, limits: CallLimits, handle: Handle) -> ChatStream:
         if not self.streams_natively(request, candidate):
-            return WholeAsStream(self.complete(_unstreamed(request), candidate, limits, handle))
+            return WholeAsStream(self.complete(_unstreamed(request), candidate, _whole(limits), handle))
         call = self.encode_chat(request, candidate)
         response = self.transport.open(call.request, limits, handle)
         try:
@@ -188,6 +188,11 @@ def parse_payload(body: bytes) -> Any:
         return body.decode("utf-8", "replace")
 
 
+def _whole(limits: CallLimits) -> CallLimits:
+    """Return the limits of an answer that comes in one piece: its first byte is as late as its last."""
+    return replace(limits, first_token_s=max(0.0, limits.deadline_mono - time.monotonic()))
+
+
 def _unstreamed(request: ChatRequest) -> ChatRequest:
     return replace(request, stream=False)
 
@@ -231,6 +236,7 @@ class WholeAsStream(ChatStream):
     """A whole answer, given out as the chunks of a stream would be."""
 
     answer: ChatAnswer
+    is_whole: bool = field(default=True, init=False)
     dropped: tuple[str, ...] = field(init=False)
     quota: Sequence[QuotaReading] = field(init=False)
 

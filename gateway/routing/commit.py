@@ -33,6 +33,8 @@ def begin_stream(provider: Provider, request: ChatRequest, candidate: Candidate,
     """Open a stream and read until there is something to pass on: content, reasoning, a tool call or an end."""
     first_token_by = min(time.monotonic() + limits.first_token_s, limits.deadline_mono)
     stream = provider.open_stream(request, candidate, limits, handle)
+    if stream.is_whole:
+        first_token_by = limits.deadline_mono
     shaper = shape.ChunkShaper(model=candidate.model.id, splits_thoughts=candidate.model.reasons)
     first: list[dict[str, Any]] = []
     try:

@@ -16,6 +16,7 @@ from gateway.errors import (
     UpstreamError,
     UpstreamModelGone,
     UpstreamOverloaded,
+    UpstreamRateLimited,
     UpstreamUnreachable,
 )
 from gateway.providers import openai_compatible
@@ -26,7 +27,8 @@ from gateway.providers.openai_compatible.fields import size_to_ask_for
 from gateway.upstream.transport import CallLimits
 from gateway.upstream.watch import Handle
 
-# 2026-05: tokens that one call may hold, over all its inputs. Models that are not listed: 120,000.
+# 2026-05: tokens that one call may hold, over all its inputs, https://docs.voyageai.com/reference/embeddings-api.
+# Models that are not listed: 120,000.
 CALL_TOKENS: Mapping[str, int] = {
     "voyage-4": 320_000,
     "voyage-4-lite": 1_000_000,
@@ -36,7 +38,17 @@ CALL_TOKENS: Mapping[str, int] = {
 LEAST_CALL_TOKENS = 120_000
 BYTES_PER_TOKEN = 2  # of the densest text: a call that turns out too large would be refused as a whole
 
+
+def _account_limited(message: str, **details: Any) -> UpstreamError:
+    """Return the error of a limit over all models: without a payment method there is only one, of a minute."""
+    limited = UpstreamRateLimited(message, **details)
+    limited.cooldown_scope = "credential"
+    return limited
+
+
+# 2026-11: https://docs.voyageai.com/docs/error-codes, and answers pasted in public issues.
 TEXTS: Sequence[tuple[re.Pattern[str], ErrorClass]] = (
+    (re.compile(r"not yet added your payment method|reduced rate limits", re.I), _account_limited),
     # An unknown model is a 400, which elsewhere would be the caller's mistake.
     (re.compile(r"^Model \S+ is not supported", re.I), UpstreamModelGone),
     (

@@ -172,10 +172,10 @@ def test_a_list_of_details_reaches_the_client_as_text(adapter):
     assert "field required" in error.message
 
 
-def test_a_missing_payment_method_limits_the_minute_and_not_the_account(adapter):
+def test_a_missing_payment_method_limits_the_minute_of_the_whole_account(adapter):
     error = adapter.classify_error(429, {}, load("no_payment_method_429.json"), candidate())
     assert type(error) is errors.UpstreamRateLimited
-    assert error.cooldown_scope != "credential"
+    assert error.cooldown_scope == "credential"
     assert error.retry_after_s is None
 
 

@@ -62,6 +62,7 @@ def test_builtin_catalog_has_the_providers_of_the_contract(builtin):
     )
     assert workers.account_limits == {"neurons": 10000}
     assert builtin.providers["openrouter"].account_limits == {"rpm": 20, "rpd": 50}
+    assert builtin.providers["voyage_ai"].account_limits == {"rpm": 3, "tpm": 10000}
     clocks = {key: provider.clock for key, provider in builtin.providers.items()}
     assert (clocks["groq"], clocks["gemini"], clocks["workers_ai"]) == ("rolling", "pacific", "utc")
     assert builtin.providers["groq"].read_on == "2026-11-22"
@@ -138,8 +139,8 @@ def test_unknown_limits_start_as_the_contract_says(builtin, name, limits):
 def test_embedding_rows_name_their_sizes_with_the_own_one_first(builtin):
     sizes = {m.id: (m.dimensions, m.min_dimensions, m.batch) for m in builtin.models if m.kind == "embedding"}
     assert sizes["gemini-embedding-001"] == ((3072,), 128, 100)
-    assert sizes["voyage-3"] == ((1024,), None, 128)
-    assert sizes["voyage-4"] == ((1024, 256, 512, 2048), None, 128)
+    assert sizes["voyage-3"] == ((1024,), None, 1000)
+    assert sizes["voyage-4"] == ((1024, 256, 512, 2048), None, 1000)
     assert sizes["@cf/baai/bge-m3"] == ((1024,), None, 100)
 
 

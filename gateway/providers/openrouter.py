@@ -35,42 +35,40 @@ from gateway.upstream.hints import read_retry_after, seconds_until, seconds_unti
 from gateway.upstream.transport import CallLimits
 from gateway.upstream.watch import Handle
 
+# What a model without thoughts has no use for; `verbosity` is for the answer.
+REASONING_PARAMS = frozenset({"reasoning", "include_reasoning"})
 # 2026-11: openrouter SDK 1.3.84, components/chatrequest. What it does not know it ignores without a word: not sending
 # it is the only way to name it as dropped. `models` and `route` are the gateway's own business.
-PARAMS = frozenset(
-    {
-        "temperature",
-        "top_p",
-        "top_k",
-        "min_p",
-        "top_a",
-        "frequency_penalty",
-        "presence_penalty",
-        "repetition_penalty",
-        "stop",
-        "seed",
-        "logit_bias",
-        "logprobs",
-        "top_logprobs",
-        "tools",
-        "tool_choice",
-        "parallel_tool_calls",
-        "response_format",
-        "reasoning",
-        "include_reasoning",
-        "verbosity",
-        "prediction",
-        "modalities",
-        "provider",
-        "plugins",
-        "transforms",
-        "cache_control",
-        "service_tier",
-        "session_id",
-        "metadata",
-        "user",
-    }
-)
+PARAMS = REASONING_PARAMS | {
+    "temperature",
+    "top_p",
+    "top_k",
+    "min_p",
+    "top_a",
+    "frequency_penalty",
+    "presence_penalty",
+    "repetition_penalty",
+    "stop",
+    "seed",
+    "logit_bias",
+    "logprobs",
+    "top_logprobs",
+    "tools",
+    "tool_choice",
+    "parallel_tool_calls",
+    "response_format",
+    "verbosity",
+    "prediction",
+    "modalities",
+    "provider",
+    "plugins",
+    "transforms",
+    "cache_control",
+    "service_tier",
+    "session_id",
+    "metadata",
+    "user",
+}
 
 _account_limited = partial(UpstreamQuotaExhausted, account_wide=True)
 
@@ -105,6 +103,7 @@ class Adapter(openai_compatible.Adapter):
     """OpenRouter's chat and embeddings."""
 
     params = PARAMS
+    reasoning_params = REASONING_PARAMS
     # 2026-11: .../reasoning-tokens: thoughts that a backend signed must come back as they were, when tools are in play.
     message_fields = MESSAGE_FIELDS | {"reasoning_details"}
     part_fields = frozenset({"cache_control"})
@@ -114,7 +113,7 @@ class Adapter(openai_compatible.Adapter):
     texts = (
         # The model is there, but no backend of it can do what the request needs.
         (re.compile(r"no endpoints found that (?:support|can handle)", re.I), UpstreamModelFailed),
-        # 2026-11: .../docs/features/privacy-and-logging: free models need a setting of the account.
+        # 2026-11: .../limits: free models need a privacy setting of the account.
         (re.compile(r"no endpoints (?:found|available) matching your", re.I), model_denied),
         (re.compile(r"no endpoints found|is not a valid model id", re.I), UpstreamModelGone),
         (re.compile(r"key limit exceeded|insufficient credits", re.I), UpstreamPaymentRequired),

@@ -81,6 +81,12 @@ def test_an_effort_is_not_sent_to_a_model_that_does_not_reason(bench):
     assert "reasoning" not in bench.sent(request, LLAMA) and bench.dropped(request, LLAMA) == ("reasoning_effort",)
 
 
+def test_reasoning_is_not_sent_to_a_model_that_does_not_reason(bench):
+    request = chat(reasoning={"effort": "high"}, include_reasoning=True, temperature=0)
+    assert set(bench.sent(request, LLAMA)) == {"model", "messages", "temperature"}
+    assert bench.dropped(request, LLAMA) == ("reasoning", "include_reasoning")
+
+
 def test_messages_keep_what_backends_need_back(bench):
     details = [{"type": "reasoning.encrypted", "data": "x"}]
     message = {"role": "assistant", "content": "a", "reasoning_details": details, "reasoning_content": "r", "refusal": None}

@@ -113,6 +113,8 @@ def test_builtin_rows_hold_together(builtin):
         ("gemini/gemini-2.0-flash-thinking-exp", {}),
         ("gemini/gemma-4-31b-it", {}),
         ("groq/groq/compound", {}),
+        ("google/gemma-4-31b-it:free", {"none": "none", "low": "low", "medium": "medium", "high": "high"}),
+        ("google/gemma-4-26b-a4b-it:free", {"none": "none", "low": "low", "medium": "medium", "high": "high"}),
     ],
 )
 def test_reasoning_is_steered_in_the_providers_words(builtin, name, efforts):

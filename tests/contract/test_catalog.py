@@ -3,6 +3,7 @@
 import json
 import re
 import time
+from dataclasses import replace
 
 import pytest
 import responses
@@ -149,6 +150,31 @@ def test_embeddings(wire, candidate):
         data = [{"object": "embedding", "index": n, "embedding": [1.0 - n, 0.0 + n]} for n in (1, 0)]
         answer_with(wire, {"object": "list", "data": data, "model": "m", "usage": {"total_tokens": 2}})
     assert ask(candidate).vectors == [[1.0, 0.0], [0.0, 1.0]]
+
+
+# What SDKs and chat clients send though nobody chose it.
+NEUTRAL: dict[str, object] = {
+    "n": 1,
+    "frequency_penalty": 0,
+    "presence_penalty": 0.0,
+    "logprobs": False,
+    "top_logprobs": None,
+    "logit_bias": {},
+    "metadata": {},
+    "store": False,
+    "service_tier": "auto",
+    "parallel_tool_calls": True,
+}
+
+
+@pytest.mark.parametrize("candidate", CHAT, ids=name)
+def test_what_asks_for_nothing_is_not_named_as_dropped(candidate):
+    def dropped(**values):
+        request = replace(REQUEST, body={**REQUEST.body, **values})
+        return provider_of(candidate).encode_chat(request, candidate).dropped
+
+    assert dropped(**NEUTRAL) == ()
+    assert dropped(store=True, logit_bias={"1": 5}, anything=1)
 
 
 FAILURES = [

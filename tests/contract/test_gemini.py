@@ -154,7 +154,7 @@ def test_parameter_that_the_model_refuses_is_dropped_by_name(adapter, model_id, 
 
 def test_row_replaces_the_list_of_parameters(adapter):
     model = build_model(reasoning_tier=None, params=frozenset({"presence_penalty", "logit_bias"}))
-    body, dropped = encode(adapter, chat(presence_penalty=1, temperature=1, logit_bias={}), model)
+    body, dropped = encode(adapter, chat(presence_penalty=1, temperature=1, logit_bias={"1": 2}), model)
     assert body["generationConfig"] == {"presencePenalty": 1}
     assert dropped == ("temperature", "logit_bias")
 
@@ -813,7 +813,7 @@ URL = f"{BASE_URL}/models/gemini-3.5-flash"
 @responses.activate
 def test_whole_answer_over_the_wire(adapter):
     responses.post(f"{URL}:generateContent", json=load("answer_text.json"))
-    answer = adapter.complete(chat(logit_bias={}), CANDIDATE, limits(), Handle())
+    answer = adapter.complete(chat(logit_bias={"1": 2}), CANDIDATE, limits(), Handle())
     assert answer.body["choices"][0]["message"]["content"] == "Four."
     assert answer.dropped == ("logit_bias",)
     assert responses.calls[0].request.headers["x-goog-api-key"] == SECRET

@@ -123,7 +123,7 @@ def test_the_compatible_api_is_called_with_the_model_in_the_body(adapter):
 
 
 def test_parameters_that_no_schema_has_are_dropped_and_named(adapter):
-    call = adapter.encode_chat(chat(temperature=0.5, top_p=0.9, logit_bias={}, n=1, user="u", raw=True), candidate())
+    call = adapter.encode_chat(chat(temperature=0.5, top_p=0.9, logit_bias={"1": 2}, n=2, user="u", raw=True), candidate())
     assert json.loads(call.request.body).keys() == {"model", "messages", "max_tokens", "temperature", "top_p"}
     assert call.dropped == ("logit_bias", "n", "user", "raw")
 

@@ -12,6 +12,7 @@ from gateway.domain import ChatRequest, Model
 from gateway.providers.gemini.family import Family
 from gateway.providers.gemini.messages import Conversation
 from gateway.providers.gemini.schema import to_openapi
+from gateway.providers.openai_compatible.fields import is_loss
 
 Body = dict[str, Any]
 
@@ -26,9 +27,6 @@ _GENERATION = {**_SAMPLING, **_PENALTIES, **_COUNT}
 
 _STRUCTURE = frozenset({"tools", "tool_choice", "response_format"})
 
-# What asks for nothing else than what happens anyway: leaving it out is no loss that anybody must hear of.
-_NEUTRAL: Mapping[str, Any] = {"n": 1}
-
 # What Google's compatible endpoint makes of the words for models that take a budget only.
 # 2026-11: https://ai.google.dev/gemini-api/docs/openai
 _BUDGETS: Mapping[str, int] = {"none": 0, "minimal": 1024, "low": 1024, "medium": 8192, "high": 24576}
@@ -39,7 +37,7 @@ def build_body(request: ChatRequest, model: Model, family: Family, signatures: M
     given = {name: value for name, value in request.body.items() if value is not None and name != "messages"}
     allowed = model.params if model.params is not None else _default_params(family)
     taken = {name: value for name, value in given.items() if name in allowed and name in _GENERATION.keys() | _STRUCTURE}
-    dropped = [name for name in given if name not in taken and given[name] != _NEUTRAL.get(name, ...)]
+    dropped = [name for name, value in given.items() if name not in taken and is_loss(name, value)]
 
     config = {_GENERATION[name]: _adapt(name, value) for name, value in taken.items() if name in _GENERATION}
     config |= _response_format(taken.get("response_format"), family)

@@ -48,6 +48,7 @@ from gateway.providers.openai_compatible.fields import (
     encode_part,
     encode_tool,
     encode_tool_call,
+    is_loss,
     size_to_ask_for,
 )
 from gateway.upstream.hints import parse_duration, read_retry_after
@@ -82,7 +83,8 @@ class Adapter(HttpProvider):
         model = candidate.model
         allowed = self.params_for(model)
         taken = {name: value for name, value in request.body.items() if allowed is None or name in allowed}
-        dropped = [name for name in request.body if name not in taken and name != "messages"]
+        left_out = {name: value for name, value in request.body.items() if name not in taken and name != "messages"}
+        dropped = [name for name, value in left_out.items() if is_loss(name, value)]
         body: dict[str, Any] = {**taken, "model": model.upstream_id, "messages": self.encode_messages(request, model)}
         if "tools" in body:
             body["tools"] = [encode_tool(tool, self.tool_fields) for tool in body["tools"]]

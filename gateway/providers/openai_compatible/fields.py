@@ -10,6 +10,34 @@ from gateway.domain import EmbeddingRequest, Model
 MESSAGE_FIELDS = frozenset({"role", "content", "name", "tool_calls", "tool_call_id"})
 TOOL_FIELDS = frozenset({"name", "description", "parameters", "strict"})
 
+# Values that ask for nothing else than what happens anyway, and that clients and SDKs send unasked: leaving one out is
+# no loss that anybody must hear of. 2026-11: https://platform.openai.com/docs/api-reference/chat/create, and for the
+# last ones the defaults of llama.cpp and vLLM, with which they do nothing.
+_NEUTRAL: Mapping[str, tuple[Any, ...]] = {
+    "n": (1,),
+    "frequency_penalty": (0,),
+    "presence_penalty": (0,),
+    "logprobs": (False,),
+    "top_logprobs": (0,),
+    "logit_bias": ({},),
+    "metadata": ({},),
+    "store": (False,),
+    "service_tier": ("auto", "default"),
+    "parallel_tool_calls": (True,),
+    "modalities": (["text"],),
+    "verbosity": ("medium",),
+    "top_p": (1,),
+    "top_k": (0, -1),
+    "min_p": (0,),
+    "top_a": (0,),
+    "repetition_penalty": (1,),
+}
+
+
+def is_loss(name: str, value: Any) -> bool:
+    """Whether a parameter that is left out would have changed anything: if so, the client is told."""
+    return value is not None and value not in _NEUTRAL.get(name, ())
+
 
 def encode_part(part: Mapping[str, Any], more: frozenset[str] = frozenset()) -> dict[str, Any]:
     """Return a content part with the fields of OpenAI's schema, and those named in `more`."""

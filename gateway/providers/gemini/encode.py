@@ -39,7 +39,10 @@ def build_body(request: ChatRequest, model: Model, family: Family, signatures: M
     taken = {name: value for name, value in given.items() if name in allowed and name in _GENERATION.keys() | _STRUCTURE}
     dropped = [name for name, value in given.items() if name not in taken and is_loss(name, value)]
 
-    config = {_GENERATION[name]: _adapt(name, value) for name, value in taken.items() if name in _GENERATION}
+    sampling = {name: value for name, value in taken.items() if name in _GENERATION}
+    adapted = {name: _adapt(name, value) for name, value in sampling.items()}
+    dropped += [name for name, value in sampling.items() if adapted[name] != _as_listed(name, value)]
+    config = {_GENERATION[name]: value for name, value in adapted.items()}
     config |= _response_format(taken.get("response_format"), family)
     if request.max_output_tokens is not None:
         config["maxOutputTokens"] = min(request.max_output_tokens, model.max_output_tokens or request.max_output_tokens)
@@ -68,12 +71,19 @@ def _default_params(family: Family) -> frozenset[str]:
 
 
 def _adapt(name: str, value: Any) -> Any:
+    """Return the nearest that the API takes: it refuses more stops, and a seed of more than 32 bits (OpenAI's has 64)."""
+    value = _as_listed(name, value)
     if name == "stop":
-        stops = [value] if isinstance(value, str) else value
-        return [stop for stop in stops if stop][:MAX_STOPS]
+        return value[:MAX_STOPS]
     if name == "seed" and isinstance(value, int):
-        return value if -_INT32 <= value < _INT32 else value % _INT32  # theirs has 32 bits, OpenAI's 64
+        return value if -_INT32 <= value < _INT32 else value % _INT32
     return value
+
+
+def _as_listed(name: str, value: Any) -> Any:
+    if name != "stop":
+        return value
+    return [stop for stop in ([value] if isinstance(value, str) else value) if stop]
 
 
 # --- form of the answer ----------------------------------------------------------------------------------------------

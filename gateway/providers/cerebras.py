@@ -16,6 +16,7 @@ from gateway.errors import (
 )
 from gateway.providers import openai_compatible
 from gateway.providers.openai_compatible.failures import CODES
+from gateway.providers.openai_compatible.fields import thinks_anyway
 
 REASONING_PARAMS = frozenset({"reasoning_format", "clear_thinking", "disable_reasoning"})
 # 2026-11: the reference types penalties, logit_bias and service_tier, the page on OpenAI's compatibility
@@ -70,6 +71,8 @@ class Adapter(openai_compatible.Adapter):
         return "gpt-oss" in model.upstream_id
 
     def adjust(self, body: dict[str, Any], request: ChatRequest, model: Model) -> None:
+        if thinks_anyway(request, body.get("reasoning_effort")):
+            body["reasoning_format"] = "hidden"
         form = body.get("response_format", {})
         if form.get("json_schema", {}).get("strict"):
             closed = close_objects(form["json_schema"]["schema"])

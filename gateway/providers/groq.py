@@ -22,6 +22,7 @@ from gateway.providers import openai_compatible
 from gateway.providers.driver import Decoder
 from gateway.providers.openai_compatible.chunks import ChunkDecoder
 from gateway.providers.openai_compatible.failures import CODES, STATUSES, ErrorFacts, has_error, model_denied, read_error
+from gateway.providers.openai_compatible.fields import thinks_anyway
 
 REASONING_PARAMS = frozenset({"reasoning_format", "include_reasoning"})
 # 2026-11: https://console.groq.com/docs/api-reference#chat-create, without what it calls unsupported (penalties,
@@ -92,8 +93,11 @@ class Adapter(openai_compatible.Adapter):
     }
 
     def adjust(self, body: dict[str, Any], request: ChatRequest, model: Model) -> None:
-        thinks_aloud = model.reasons and model.upstream_id.startswith(RAW_THINKERS)
-        if thinks_aloud and REASONING_PARAMS.isdisjoint(body):  # the two exclude each other
+        if not REASONING_PARAMS.isdisjoint(body):
+            return  # the two exclude each other
+        if thinks_anyway(request, body.get("reasoning_effort")):
+            body["include_reasoning"] = False
+        elif model.reasons and model.upstream_id.startswith(RAW_THINKERS):
             body["reasoning_format"] = "parsed"
 
     def stream_decoder(self, request: ChatRequest, candidate: Candidate) -> Decoder:

@@ -30,7 +30,7 @@ from gateway.errors import (
 from gateway.providers import openai_compatible
 from gateway.providers.base import ChatAnswer, ChatStream, Headers
 from gateway.providers.openai_compatible.failures import CODES, ErrorClass, ErrorFacts, model_denied, read_error
-from gateway.providers.openai_compatible.fields import MESSAGE_FIELDS
+from gateway.providers.openai_compatible.fields import MESSAGE_FIELDS, thinks_anyway
 from gateway.upstream.hints import read_retry_after, seconds_until, seconds_until_utc_midnight
 from gateway.upstream.transport import CallLimits
 from gateway.upstream.watch import Handle
@@ -128,7 +128,8 @@ class Adapter(openai_compatible.Adapter):
             return False
         # An effort beside a budget, or beside a switch that says otherwise, is refused.
         kept = {name: value for name, value in body.get("reasoning", {}).items() if name not in ("max_tokens", "enabled")}
-        body["reasoning"] = {**kept, "effort": effort}
+        hidden = {"exclude": True} if thinks_anyway(request, effort) else {}
+        body["reasoning"] = {**kept, "effort": effort, **hidden}
         return True
 
     def adjust(self, body: dict[str, Any], request: ChatRequest, model: Model) -> None:

@@ -114,6 +114,7 @@ TEXTS: Sequence[tuple[re.Pattern[str], ErrorClass]] = (
     (re.compile(r"type mismatch of", re.I), UpstreamModelFailed),
 )
 
+_THOUGHTS = ("reasoning_content", "reasoning")  # in which field depends on the model
 _REQUEST_ID = re.compile(r"\s*\([0-9a-f]{8}-[0-9a-f-]{27}\)\s*$", re.I)
 _PREFIX = re.compile(r"^(?:(?P<code>\d{4,5}): |AiError: )+")
 _LIMIT = re.compile(r"(?:context window limit \(|maximum context length (?:is|of) )(\d+)", re.I)
@@ -186,11 +187,12 @@ class Adapter(openai_compatible.Adapter):
             answer = completion_of(answer, self.output_limit(request, candidate.model))
         completion = super().decode_chat(answer, request, candidate)
         for choice in completion["choices"]:
-            mend(choice.get("message"))
+            mend(choice.get("message"), hides_thoughts=request.reasoning_effort == "none")
         return completion
 
     def stream_decoder(self, request: ChatRequest, candidate: Candidate) -> Decoder:
-        return StreamDecoder(self, candidate, self.output_limit(request, candidate.model))
+        limit_tokens = self.output_limit(request, candidate.model)
+        return StreamDecoder(self, candidate, limit_tokens, hides_thoughts=request.reasoning_effort == "none")
 
     def decode_embeddings(self, payload: Any, candidate: Candidate) -> Vectors:
         answer = unwrap(payload)
@@ -224,8 +226,9 @@ class StreamDecoder(ChunkDecoder):
     [DONE] without it is a break and stays one.
     """
 
-    def __init__(self, adapter: Adapter, candidate: Candidate, limit_tokens: int) -> None:
+    def __init__(self, adapter: Adapter, candidate: Candidate, limit_tokens: int, *, hides_thoughts: bool) -> None:
         super().__init__(adapter, candidate)
+        self._hides_thoughts = hides_thoughts
         self._limit_tokens = limit_tokens
         self._unfinished = False  # a classic answer has begun, and nothing else
         self._has_chunks = False
@@ -255,7 +258,7 @@ class StreamDecoder(ChunkDecoder):
         for choice in choices:
             if choice.get("finish_reason") == "error":
                 raise UpstreamFailed("The provider's model failed while it answered.", upstream_status=200)
-            mend(choice.get("delta"))
+            mend(choice.get("delta"), hides_thoughts=self._hides_thoughts)
         return (chunk,)
 
     def _decode_classic(self, answer: Mapping[str, Any]) -> Iterable[Chunk]:
@@ -356,11 +359,17 @@ def as_text(value: Any) -> str:
     return value if isinstance(value, str) else jsonio.dumps(value).decode()
 
 
-def mend(message: Any) -> None:
-    """Give a message or delta strings where it has numbers, and its tool calls OpenAI's form."""
+def mend(message: Any, *, hides_thoughts: bool) -> None:
+    """Give a message or delta strings where it has numbers, and its tool calls OpenAI's form.
+
+    Some models cannot do without thoughts, and the API has no way to keep them to itself: unwanted ones end here.
+    """
     if not isinstance(message, dict):
         return
-    for name in ("content", "reasoning_content", "reasoning"):
+    if hides_thoughts:
+        for name in _THOUGHTS:
+            message.pop(name, None)
+    for name in ("content", *_THOUGHTS):
         if not isinstance(message.get(name), (str, list, type(None))):
             message[name] = as_text(message[name])
     if message.get("tool_calls"):

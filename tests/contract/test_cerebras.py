@@ -104,6 +104,12 @@ def test_efforts_are_in_the_words_of_the_model(bench, model, effort, expected):
     assert bench.sent(chat(reasoning_effort=effort), model).get("reasoning_effort") == expected
 
 
+def test_thoughts_that_cannot_be_turned_off_are_hidden(bench):
+    assert bench.sent(chat(reasoning_effort="none"), GPT_OSS)["reasoning_format"] == "hidden"
+    assert "reasoning_format" not in bench.sent(chat(reasoning_effort="none"), QWEN)
+    assert "reasoning_format" not in bench.sent(chat(reasoning_effort="low"), GPT_OSS)
+
+
 def test_the_limit_has_its_newer_name_and_fits_into_the_minute(bench):
     body = bench.sent(chat(max_output_tokens=64000, prompt_tokens=8000))
     assert body["max_completion_tokens"] == 21000 and "max_tokens" not in body

@@ -175,7 +175,14 @@ GEMINI_2_5 = {"reasoning_tier": "medium", "reasoning_efforts": BUDGETS}
     [
         (build_model(), None, {"includeThoughts": True}, ()),
         (build_model(), "high", {"thinkingLevel": "HIGH", "includeThoughts": True}, ()),
-        (build_model(), "none", {"thinkingLevel": "MINIMAL", "includeThoughts": True}, ()),
+        (build_model(), "none", {"thinkingLevel": "MINIMAL"}, ()),
+        (
+            build_model("gemini-2.5-pro", reasoning_tier="high", reasoning_efforts={"low": 1024}),
+            "none",
+            {"thinkingBudget": 1024},
+            (),
+        ),
+        (build_model("gemini-3.5-flash", reasoning_efforts={}), "none", None, ("reasoning_effort",)),
         (
             build_model("gemini-3.8-flash", reasoning_efforts={"low": "LOW", "high": "HIGH"}),
             "minimal",

@@ -148,6 +148,14 @@ def test_thoughts_are_kept_out_of_the_content_of_models_that_think_aloud(bench, 
     assert {name: body[name] for name in ("reasoning_format", "include_reasoning") if name in body} == expected
 
 
+def test_thoughts_that_cannot_be_turned_off_are_hidden(bench):
+    assert bench.sent(chat(reasoning_effort="none"), GPT_OSS)["include_reasoning"] is False
+    assert "include_reasoning" not in bench.sent(chat(reasoning_effort="none"), QWEN)
+    assert "include_reasoning" not in bench.sent(chat(reasoning_effort="low"), GPT_OSS)
+    asked = bench.sent(chat(reasoning_effort="none", reasoning_format="parsed"), GPT_OSS)
+    assert asked["reasoning_format"] == "parsed" and "include_reasoning" not in asked  # the two exclude each other
+
+
 # --- answers ---------------------------------------------------------------------------------------------------------
 
 

@@ -60,12 +60,12 @@ def test_what_it_would_ignore_is_left_out_and_named(bench, name):
 @pytest.mark.parametrize(
     ("sent", "effort", "expected"),
     [
-        ({}, "none", {"effort": "low"}),
+        ({}, "none", {"effort": "low", "exclude": True}),
         ({}, "high", {"effort": "high"}),
         ({}, None, None),
         ({"reasoning": {"exclude": True}}, "low", {"exclude": True, "effort": "low"}),
         ({"reasoning": {"max_tokens": 2000}}, "low", {"effort": "low"}),
-        ({"reasoning": {"enabled": False}}, "none", {"effort": "low"}),
+        ({"reasoning": {"enabled": False}}, "none", {"effort": "low", "exclude": True}),
         ({"reasoning": {"max_tokens": 2000}}, None, {"max_tokens": 2000}),
     ],
 )

@@ -393,6 +393,16 @@ def test_numbers_and_flat_tool_calls_in_chunks_get_openai_form(adapter):
     assert shaped["tool_calls"][0]["function"] == {"name": "f", "arguments": '{"a":1}'}
 
 
+def test_thoughts_that_nobody_wants_are_left_out(adapter):
+    silent = chat(reasoning_effort="none")
+    choice = {"index": 0, "message": {"content": "4", "reasoning": "2+2"}, "finish_reason": "stop"}
+    message = adapter.decode_chat({"choices": [choice]}, silent, candidate(THINKER))["choices"][0]["message"]
+    assert message == {"content": "4"}
+    data = b'data: {"choices":[{"index":0,"delta":{"content":"4","reasoning_content":"2+2"}}]}\n\n'
+    (chunk,) = decode_stream(adapter, data, silent)
+    assert chunk["choices"][0]["delta"] == {"content": "4"}
+
+
 def test_wrapped_events_are_unwrapped(adapter):
     data = (
         b'data: {"result":{"response":"a"},"success":true,"errors":[]}\n\n'

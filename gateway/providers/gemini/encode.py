@@ -49,7 +49,7 @@ def build_body(request: ChatRequest, model: Model, family: Family, signatures: M
     effort = _effort(request, model, family)
     if request.reasoning_effort is not None and effort is None:
         dropped.append("reasoning_effort")
-    config |= _thinking(effort, model, family)
+    config |= _thinking(effort, model, family, hidden=request.reasoning_effort == "none")
 
     conversation = Conversation.of(request.messages, family, signatures)
     body: Body = {"contents": conversation.contents}
@@ -114,7 +114,8 @@ def _effort(request: ChatRequest, model: Model, family: Family) -> str | int | N
     return None if effort == "none" else effort  # there is no such level
 
 
-def _thinking(effort: str | int | None, model: Model, family: Family) -> Body:
+def _thinking(effort: str | int | None, model: Model, family: Family, *, hidden: bool) -> Body:
+    """Return the field; `hidden` thoughts of a model that cannot do without are not asked for."""
     if effort == 0:
         return {"thinkingConfig": {"thinkingBudget": 0}}  # thoughts are refused where there are none
     config: Body = {}
@@ -122,7 +123,7 @@ def _thinking(effort: str | int | None, model: Model, family: Family) -> Body:
         config["thinkingBudget"] = effort
     elif effort is not None:
         config["thinkingLevel"] = effort.upper()
-    if model.reasons and not family.is_open and (config or family.thinks_unasked):
+    if model.reasons and not hidden and not family.is_open and (config or family.thinks_unasked):
         config["includeThoughts"] = True
     return {"thinkingConfig": config} if config else {}
 

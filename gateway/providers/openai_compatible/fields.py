@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gateway.domain import EmbeddingRequest, Model
+from gateway.domain import ChatRequest, EmbeddingRequest, Model
 
 MESSAGE_FIELDS = frozenset({"role", "content", "name", "tool_calls", "tool_call_id"})
 TOOL_FIELDS = frozenset({"name", "description", "parameters", "strict"})
@@ -37,6 +37,11 @@ _NEUTRAL: Mapping[str, tuple[Any, ...]] = {
 def is_loss(name: str, value: Any) -> bool:
     """Whether a parameter that is left out would have changed anything: if so, the client is told."""
     return value is not None and value not in _NEUTRAL.get(name, ())
+
+
+def thinks_anyway(request: ChatRequest, effort: Any) -> bool:
+    """Whether a model that was told not to think cannot do without: it gets its least effort, and shows no thoughts."""
+    return request.reasoning_effort == "none" and effort not in (None, "none")
 
 
 def encode_part(part: Mapping[str, Any], more: frozenset[str] = frozenset()) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from gateway.errors import (
 )
 from gateway.providers import openai_compatible
 from gateway.providers.openai_compatible.failures import CODES
-from gateway.providers.openai_compatible.fields import thinks_anyway
+from gateway.providers.openai_compatible.fields import image_urls_of, thinks_anyway
 
 REASONING_PARAMS = frozenset({"reasoning_format", "clear_thinking", "disable_reasoning"})
 # 2026-11: the reference types penalties, logit_bias and service_tier, the page on OpenAI's compatibility
@@ -34,6 +34,9 @@ PARAMS = REASONING_PARAMS | {
     "response_format",
     "user",
 }
+
+# 2026-11: .../api-reference/chat-completions: no https, and no other formats.
+IMAGES = ("data:image/png;", "data:image/jpeg;")
 
 # Where a JSON schema holds further schemas: one, a list of them, or several by name.
 _ONE_SCHEMA = ("items", "additionalProperties", "not", "if", "then", "else", "contains")
@@ -67,6 +70,11 @@ class Adapter(openai_compatible.Adapter):
         "tpd": ("x-ratelimit-limit-tokens-day", "x-ratelimit-remaining-tokens-day", "x-ratelimit-reset-tokens-day"),
     }
 
+    def cannot_serve(self, request: ChatRequest, model: Model) -> str | None:
+        if all(url.lower().startswith(IMAGES) for url in image_urls_of(request.messages)):
+            return None
+        return "takes images as png or jpeg in data URLs only"
+
     def takes_developer(self, model: Model) -> bool:
         return "gpt-oss" in model.upstream_id
 
@@ -87,9 +95,9 @@ class Adapter(openai_compatible.Adapter):
 
 
 def close_objects(schema: Any) -> Any:
-    """Return a JSON schema whose objects take no further properties, unless they say something of that themselves.
+    """Return a JSON schema whose objects take no further properties, whatever they say of that themselves.
 
-    Strict mode refuses any other (2026-11: .../capabilities/structured-outputs), while OpenAI's clients may leave it out.
+    Strict mode refuses any other (2026-11: .../capabilities/structured-outputs).
     """
     if not isinstance(schema, dict):
         return schema
@@ -103,8 +111,9 @@ def close_objects(schema: Any) -> Any:
     for name in _SCHEMA_MAPS:
         if isinstance(closed.get(name), dict):
             closed[name] = {key: close_objects(item) for key, item in closed[name].items()}
-    if "properties" in closed or closed.get("type") == "object":
-        closed.setdefault("additionalProperties", False)
+    types = closed.get("type")
+    if "properties" in closed or "object" in (types if isinstance(types, list) else [types]):
+        closed["additionalProperties"] = False
     return closed
 
 

@@ -85,6 +85,22 @@ def test_messages_lose_thoughts_and_unknown_fields(bench):
     assert bench.sent_message(message) == {"role": "assistant", "content": "a", "name": "n"}
 
 
+@pytest.mark.parametrize(
+    ("url", "served"),
+    [
+        ("data:image/png;base64,AAAA", True),
+        ("data:image/JPEG;base64,AAAA", True),
+        ("data:image/webp;base64,AAAA", False),
+        ("https://x.test/i.png", False),
+    ],
+)
+def test_only_images_in_its_formats_are_sent_to_it(bench, url, served):
+    parts = [{"type": "text", "text": "What is it?"}, {"type": "image_url", "image_url": {"url": url}}]
+    request = chat(messages=[{"role": "user", "content": parts}], needs=frozenset({"vision"}))
+    assert (bench.adapter.cannot_serve(request, QWEN) is None) is served
+    assert bench.adapter.cannot_serve(chat(), QWEN) is None
+
+
 def test_parts_of_text_go_out_as_one_string(bench):
     parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
     assert bench.sent_message({"role": "user", "content": parts})["content"] == "a\nb"
@@ -150,7 +166,10 @@ def test_parameters_of_strict_tools_are_closed(bench, strict, parameters):
         (True, True),
         ({"type": "object"}, {"type": "object", "additionalProperties": False}),
         ({"properties": {}}, {"properties": {}, "additionalProperties": False}),
-        ({"type": "object", "additionalProperties": True}, {"type": "object", "additionalProperties": True}),
+        ({"type": "object", "additionalProperties": True}, {"type": "object", "additionalProperties": False}),
+        ({"type": "object", "additionalProperties": OPEN}, {"type": "object", "additionalProperties": False}),
+        ({"type": ["object", "null"]}, {"type": ["object", "null"], "additionalProperties": False}),
+        ({"type": ["string", "null"]}, {"type": ["string", "null"]}),
         ({"type": "array", "items": OPEN}, {"type": "array", "items": CLOSED}),
         ({"anyOf": [OPEN, {"type": "null"}]}, {"anyOf": [CLOSED, {"type": "null"}]}),
         ({"$ref": "#/$defs/o", "$defs": {"o": OPEN}}, {"$ref": "#/$defs/o", "$defs": {"o": CLOSED}}),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from gateway.domain import ChatRequest, EmbeddingRequest, Model
@@ -42,6 +42,15 @@ def is_loss(name: str, value: Any) -> bool:
 def thinks_anyway(request: ChatRequest, effort: Any) -> bool:
     """Whether a model that was told not to think cannot do without: it gets its least effort, and shows no thoughts."""
     return request.reasoning_effort == "none" and effort not in (None, "none")
+
+
+def image_urls_of(messages: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield the URL of each image in canonical messages."""
+    for message in messages:
+        content = message.get("content")
+        for part in content if isinstance(content, list) else ():
+            if part["type"] == "image_url":
+                yield part["image_url"]["url"]
 
 
 def encode_part(part: Mapping[str, Any], more: frozenset[str] = frozenset()) -> dict[str, Any]:

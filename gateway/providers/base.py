@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from gateway.domain import Candidate, ChatRequest, EmbeddingRequest, Model, ProviderRow, QuotaReading
+from gateway.errors import UpstreamGarbled
 from gateway.upstream.transport import CallLimits, Transport
 from gateway.upstream.watch import Handle
 
@@ -90,3 +92,12 @@ class Provider(ABC):
     @abstractmethod
     def embed(self, request: EmbeddingRequest, candidate: Candidate, limits: CallLimits, handle: Handle) -> EmbeddingAnswer:
         """Embed all inputs, in as many calls as the model's `batch` needs. Errors as for `complete`."""
+
+
+@contextmanager
+def reading(status: int) -> Iterator[None]:
+    """Take an answer with that status for garbled where what is in it has other types than the protocol says."""
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise UpstreamGarbled("The provider's answer could not be read.", upstream_status=status) from error

@@ -14,7 +14,7 @@ from typing import Any
 from gateway import jsonio
 from gateway.domain import Candidate, ChatRequest, EmbeddingRequest, QuotaReading
 from gateway.errors import UpstreamError, UpstreamGarbled
-from gateway.providers.base import ChatAnswer, ChatStream, Chunk, EmbeddingAnswer, Headers, Provider
+from gateway.providers.base import ChatAnswer, ChatStream, Chunk, EmbeddingAnswer, Headers, Provider, reading
 from gateway.upstream.sse import Event, EventParser, EventTooLong
 from gateway.upstream.transport import CallLimits, UpstreamRequest, UpstreamResponse
 from gateway.upstream.watch import Handle
@@ -67,7 +67,10 @@ def read_object(event: Event) -> dict[str, Any] | None:
 
 
 class HttpProvider(Provider):
-    """A provider behind HTTP: the drivers, over hooks without I/O that an adapter fills in."""
+    """A provider behind HTTP: the drivers, over hooks without I/O that an adapter fills in.
+
+    Hooks that read may take the protocol at its word: what they stumble over then is `reading`'s business.
+    """
 
     now = staticmethod(time.time)  # epoch seconds, for moments that a provider names
 
@@ -120,7 +123,8 @@ class HttpProvider(Provider):
     def complete(self, request: ChatRequest, candidate: Candidate, limits: CallLimits, handle: Handle) -> ChatAnswer:
         call = self.encode_chat(request, candidate)
         payload, quota = self._fetch(call.request, candidate, limits, handle)
-        return ChatAnswer(self.decode_chat(payload, request, candidate), call.dropped, quota)
+        with reading(200):
+            return ChatAnswer(self.decode_chat(payload, request, candidate), call.dropped, quota)
 
     def open_stream(self, request: ChatRequest, candidate: Candidate, limits: CallLimits, handle: Handle) -> ChatStream:
         if not self.streams_natively(request, candidate):
@@ -137,7 +141,8 @@ class HttpProvider(Provider):
         except BaseException:
             response.close()
             raise
-        return WholeAsStream(ChatAnswer(self.decode_chat(payload, request, candidate), call.dropped, quota))
+        with reading(200):
+            return WholeAsStream(ChatAnswer(self.decode_chat(payload, request, candidate), call.dropped, quota))
 
     def embed(self, request: EmbeddingRequest, candidate: Candidate, limits: CallLimits, handle: Handle) -> EmbeddingAnswer:
         size = candidate.model.batch or len(request.inputs)
@@ -149,7 +154,8 @@ class HttpProvider(Provider):
             inputs = request.inputs[start : start + size]
             call = self.encode_embeddings(inputs, request, candidate)
             payload, quota = self._fetch(call.request, candidate, limits, handle)
-            part = self.decode_embeddings(payload, candidate)
+            with reading(200):
+                part = self.decode_embeddings(payload, candidate)
             if len(part.vectors) != len(inputs):
                 raise UpstreamGarbled("The provider returned another number of embeddings than inputs.")
             vectors += part.vectors
@@ -170,11 +176,12 @@ class HttpProvider(Provider):
         """Return the JSON of a successful answer; raise what a failed one means."""
         body = response.read_all(limits)
         payload = parse_payload(body)
-        status = response.status if response.status != 200 else self.find_error(payload)
-        if status is not None:
-            error = self.classify_error(status, response.headers, payload, candidate)
-            error.quota = self.read_quota(response.headers)
-            raise error
+        with reading(response.status):
+            status = response.status if response.status != 200 else self.find_error(payload)
+            if status is not None:
+                error = self.classify_error(status, response.headers, payload, candidate)
+                error.quota = self.read_quota(response.headers)
+                raise error
         if not isinstance(payload, (dict, list)):
             raise UpstreamGarbled("The provider's answer was empty or not JSON.", upstream_status=response.status)
         return payload
@@ -220,11 +227,12 @@ class EventStream(ChatStream):
             raise UpstreamGarbled("The provider's stream held an event that was too long to be one.") from None
         self._over = not data
         chunks: list[Chunk] = []
-        for event in events:
-            if self._decoder.is_last(event):
-                self._over = True
-                break
-            chunks.extend(self._decoder.decode(event))
+        with reading(200):
+            for event in events:
+                if self._decoder.is_last(event):
+                    self._over = True
+                    break
+                chunks.extend(self._decoder.decode(event))
         return None if self._over and not chunks else chunks
 
     def close(self) -> None:

@@ -253,7 +253,7 @@ class StreamDecoder(ChunkDecoder):
     def _decode_chunk(self, chunk: Chunk) -> Iterable[Chunk]:
         choices = chunk.get("choices")
         if not isinstance(choices, list):
-            return (chunk,) if chunk.get("usage") else ()
+            return ({**chunk, "choices": []},) if chunk.get("usage") else ()
         self._has_chunks = self._has_chunks or bool(choices)
         for choice in choices:
             if choice.get("finish_reason") == "error":

@@ -9,7 +9,7 @@ from typing import Any
 
 from gateway.domain import Candidate, ChatRequest
 from gateway.errors import StreamBroken, UpstreamGarbled, UpstreamTimeout
-from gateway.providers.base import ChatStream, Provider
+from gateway.providers.base import ChatStream, Provider, reading
 from gateway.upstream import shape
 from gateway.upstream.relay import FINISH_GRACE_S
 from gateway.upstream.transport import CallLimits
@@ -42,7 +42,8 @@ def begin_stream(provider: Provider, request: ChatRequest, candidate: Candidate,
             chunks = _next_before_commit(stream, shaper, first_token_by)
             if chunks is None:
                 break
-            first += [chunk for raw in chunks for chunk in shaper.feed(raw)]
+            with reading(200):
+                first += [chunk for raw in chunks for chunk in shaper.feed(raw)]
         if not shaper.begun and not shaper.finished:
             raise UpstreamGarbled("The provider's stream ended before it held anything.", upstream_status=200)
         handle.arm_deadline(math.inf)  # the attempt's deadline was for the commit; the relay has its own limits

@@ -13,6 +13,7 @@ import responses
 
 from gateway import errors
 from gateway.domain import Candidate, ChatRequest, Choice, Credential, EmbeddingRequest, Model, ProviderRow
+from gateway.providers.base import reading
 from gateway.providers.gemini import SIGNATURE_TTL_S, Adapter
 from gateway.providers.gemini.errors import seconds_to_midnight
 from gateway.providers.gemini.messages import NO_SIGNATURE
@@ -534,7 +535,7 @@ def test_budget_eaten_by_thoughts_is_an_empty_answer_of_full_length(adapter):
     [{}, [], {"candidates": []}, response([{"text": "cut"}], None), response("abc"), {"candidates": [{"content": "x"}]}],
 )
 def test_answer_without_content_or_end_is_garbled(adapter, payload):
-    with pytest.raises(errors.UpstreamGarbled):
+    with pytest.raises(errors.UpstreamGarbled), reading(200):
         adapter.decode_chat(payload, chat(), CANDIDATE)
 
 
@@ -597,12 +598,12 @@ def test_event_that_cannot_carry_content_is_skipped(adapter, data):
 
 
 def test_event_that_is_cut_breaks_the_stream(adapter):
-    with pytest.raises(errors.UpstreamGarbled):
+    with pytest.raises(errors.UpstreamGarbled), reading(200):
         adapter.stream_decoder(chat(), CANDIDATE).decode(Event(b'{"candidates": [{"content": '))
 
 
 def test_event_of_another_shape_is_garbled(adapter):
-    with pytest.raises(errors.UpstreamGarbled):
+    with pytest.raises(errors.UpstreamGarbled), reading(200):
         adapter.stream_decoder(chat(), CANDIDATE).decode(Event(b'{"candidates": [{"content": {"parts": [1]}}]}'))
 
 
@@ -736,6 +737,8 @@ def test_message_holds_no_key_and_is_short(adapter):
         (400, {"error": "bad"}, errors.UpstreamRejected),
         (400, [], errors.UpstreamRejected),
         (400, {"error": {"details": [None, {"violations": [None]}]}}, errors.UpstreamRejected),
+        (429, {"error": {"details": 1}}, errors.UpstreamRateLimited),
+        (429, {"error": {"details": [{"violations": 1}]}}, errors.UpstreamRateLimited),
     ],
 )
 def test_failure_of_another_shape_goes_by_its_status(adapter, status, payload, kind):
@@ -808,7 +811,7 @@ def test_embedding_tokens_are_unknown_where_nobody_counted(adapter, usage, token
 
 @pytest.mark.parametrize("payload", [{}, [], {"embeddings": [{}]}, {"embeddings": [{"values": ["x"]}]}, {"embeddings": None}])
 def test_embedding_answer_without_vectors_is_garbled(adapter, payload):
-    with pytest.raises(errors.UpstreamGarbled):
+    with pytest.raises(errors.UpstreamGarbled), reading(200):
         adapter.decode_embeddings(payload, candidate_of(EMBEDDING_2))
 
 

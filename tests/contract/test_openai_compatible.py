@@ -12,6 +12,7 @@ import responses
 
 from gateway import errors
 from gateway.domain import Candidate, Choice, Credential, EmbeddingRequest, Model, QuotaReading
+from gateway.providers.base import reading
 from gateway.providers.openai_compatible import Adapter
 from gateway.providers.openai_compatible.failures import read_error, read_token_counts
 from gateway.upstream.watch import Handle
@@ -351,10 +352,19 @@ def test_base64_embeddings_are_unpacked(bench):
 
 @pytest.mark.parametrize(
     "payload",
-    [{}, [], {"data": None}, {"data": [1]}, {"data": [{}]}, {"data": [{"embedding": "!"}]}, {"data": [{"embedding": ["x"]}]}],
+    [
+        {},
+        [],
+        {"data": None},
+        {"data": [1]},
+        {"data": [{}]},
+        {"data": [{"embedding": "!"}]},
+        {"data": [{"embedding": ["x"]}]},
+        {"data": [{"embedding": "AAAA"}]},
+    ],
 )
 def test_an_answer_without_embeddings_is_garbled(bench, payload):
-    with pytest.raises(errors.UpstreamGarbled):
+    with pytest.raises(errors.UpstreamGarbled), reading(200):
         bench.adapter.decode_embeddings(payload, bench.candidate(EMBEDDER))
 
 

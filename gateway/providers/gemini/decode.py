@@ -149,10 +149,7 @@ def build_completion(reader: AnswerReader, payload: Any) -> dict[str, Any]:
 
     :raises UpstreamError: it was refused, failed, or is not whole.
     """
-    try:
-        chunks = [chunk for response in _responses(payload) for chunk in reader.read(response)]
-    except (AttributeError, TypeError):  # a field that is not what the API says it is
-        raise UpstreamGarbled("The provider's answer could not be read.", upstream_status=200) from None
+    chunks = [chunk for response in _responses(payload) for chunk in reader.read(response)]
     choices: dict[int, dict[str, Any]] = {}
     completion: dict[str, Any] = {}
     for chunk in chunks:
@@ -201,7 +198,4 @@ class EventDecoder(Decoder):
             return ()
         if payload.get("error"):
             raise self._classify(payload)
-        try:
-            return self._reader.read(payload)
-        except (AttributeError, TypeError):  # a field that is not what the API says it is
-            raise UpstreamGarbled("The provider's stream could not be read.", upstream_status=200) from None
+        return self._reader.read(payload)

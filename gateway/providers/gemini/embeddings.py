@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gateway.domain import EmbeddingRequest, Model
-from gateway.errors import UpstreamGarbled
 from gateway.providers.driver import Vectors
 
 _TASKS: Mapping[str, str] = {"query": "RETRIEVAL_QUERY", "document": "RETRIEVAL_DOCUMENT"}
@@ -40,16 +39,10 @@ def encode_inputs(inputs: Sequence[str], request: EmbeddingRequest, model: Model
 
 
 def read_vectors(payload: Any, model: Model) -> Vectors:
-    """Return the vectors, shortened ones brought to length 1.
-
-    :raises UpstreamGarbled: the payload holds none.
-    """
+    """Return the vectors, shortened ones brought to length 1."""
     own = model.dimensions[0] if model.dimensions else OWN_DIMENSIONS
-    try:
-        vectors = [[float(number) for number in item["values"]] for item in payload["embeddings"]]
-        tokens = (payload.get("usageMetadata") or {}).get("promptTokenCount")
-    except (AttributeError, KeyError, TypeError, ValueError):
-        raise UpstreamGarbled("The provider's answer held no embeddings.", upstream_status=200) from None
+    vectors = [[float(number) for number in item["values"]] for item in payload["embeddings"]]
+    tokens = (payload.get("usageMetadata") or {}).get("promptTokenCount")
     # 2026-11: of 001's vectors only the full ones have length 1.
     vectors = [vector if len(vector) >= own else _normalised(vector) for vector in vectors]
     return Vectors(vectors, tokens if isinstance(tokens, int) else None)

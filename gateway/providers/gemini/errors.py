@@ -170,9 +170,9 @@ def read_failure(payload: Any) -> Failure:
     error = item.get("error")
     if not isinstance(error, Mapping):
         return Failure(message=str(error or item.get("message") or ""))
-    details = [detail for detail in error.get("details") or () if isinstance(detail, Mapping)]
+    details = _objects_in(error.get("details"))
     delays = (parse_duration(str(detail["retryDelay"])) for detail in details if detail.get("retryDelay"))
-    violations = [item for detail in details for item in detail.get("violations") or () if isinstance(item, Mapping)]
+    violations = [item for detail in details for item in _objects_in(detail.get("violations"))]
     return Failure(
         message=str(error.get("message") or ""),
         status=status_in(error.get("code")) or _CODES.get(str(error.get("status"))),
@@ -180,3 +180,8 @@ def read_failure(payload: Any) -> Failure:
         quotas=tuple((str(item.get("quotaId") or ""), str(item.get("quotaValue", ""))) for item in violations),
         retry_delay_s=next((delay for delay in delays if delay is not None), None),
     )
+
+
+def _objects_in(value: Any) -> list[Mapping[str, Any]]:
+    """Return the objects of a list, none of anything else: details may be odd, the status still tells what failed."""
+    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []

@@ -203,11 +203,8 @@ class Adapter(HttpProvider):
         return ChunkDecoder(self, candidate)
 
     def decode_embeddings(self, payload: Any, candidate: Candidate) -> Vectors:
-        try:
-            rows = sorted(enumerate(payload["data"]), key=lambda pair: pair[1].get("index", pair[0]))
-            vectors = [_vector(row["embedding"]) for _, row in rows]
-        except (KeyError, TypeError, ValueError, AttributeError, struct.error):
-            raise UpstreamGarbled("The provider's answer held no embeddings.", upstream_status=200) from None
+        rows = sorted(enumerate(payload["data"]), key=lambda pair: pair[1].get("index", pair[0]))
+        vectors = [_vector(row["embedding"]) for _, row in rows]
         usage = payload.get("usage")
         usage = usage if isinstance(usage, dict) else {}
         tokens = usage.get("prompt_tokens") or usage.get("total_tokens")
@@ -284,6 +281,8 @@ def fit_output(wanted: int, request: ChatRequest, model: Model) -> int:
 def _vector(embedding: Any) -> list[float]:
     if isinstance(embedding, str):  # base64 of little-endian float32, though we ask for numbers
         data = base64.b64decode(embedding, validate=True)
+        if len(data) % 4:
+            raise ValueError("no whole number of floats")
         return list(struct.unpack(f"<{len(data) // 4}f", data))
     return [float(number) for number in embedding]
 

@@ -31,7 +31,7 @@ class ChunkDecoder(Decoder):
             raise self.failure(payload)
         choices = payload.get("choices")
         if not isinstance(choices, list):
-            return (payload,) if payload.get("usage") else ()
+            return ({**payload, "choices": []},) if payload.get("usage") else ()
         if not all(has_object(choice, "delta") or _has_no(choice, "delta") for choice in choices):
             raise UpstreamGarbled("The provider sent a piece of the answer that is none.", upstream_status=200)
         self.adapter.check_ends(choices, self.candidate)

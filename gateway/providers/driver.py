@@ -110,13 +110,19 @@ class HttpProvider(Provider):
         """Return the status of a failure that hides in a 200, None where the payload is an answer."""
         return None
 
-    def read_quota(self, headers: Headers) -> tuple[QuotaReading, ...]:
-        """Return what an answer's headers say of quotas."""
+    def read_quota(self, headers: Headers, failure: Any = None) -> tuple[QuotaReading, ...]:
+        """Return what an answer says of quotas, one reading a window. `failure`: the payload of one that failed."""
         return ()
 
     def streams_natively(self, request: ChatRequest, candidate: Candidate) -> bool:
         """Whether the protocol streams this request; if not, the whole answer is asked for and sent in one piece."""
         return True
+
+    def error_of(self, status: int, headers: Headers, payload: Any, candidate: Candidate) -> UpstreamError:
+        """Return what a failing answer means, with what it says of quotas."""
+        error = self.classify_error(status, headers, payload, candidate)
+        error.quota = self.read_quota(headers, payload)
+        return error
 
     # --- drivers ---------------------------------------------------------------------------------------------------
 
@@ -179,9 +185,7 @@ class HttpProvider(Provider):
         with reading(response.status):
             status = response.status if response.status != 200 else self.find_error(payload)
             if status is not None:
-                error = self.classify_error(status, response.headers, payload, candidate)
-                error.quota = self.read_quota(response.headers)
-                raise error
+                raise self.error_of(status, response.headers, payload, candidate)
         if not isinstance(payload, (dict, list)):
             raise UpstreamGarbled("The provider's answer was empty or not JSON.", upstream_status=response.status)
         return payload

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from gateway.domain import Candidate, ChatRequest, Model
+from gateway.domain import Candidate, ChatRequest, Model, QuotaReading, Window
 from gateway.errors import (
     UpstreamCredentialRejected,
     UpstreamError,
@@ -19,10 +19,12 @@ from gateway.errors import (
     UpstreamUnreachable,
 )
 from gateway.providers import openai_compatible
+from gateway.providers.base import Headers
 from gateway.providers.driver import Decoder
 from gateway.providers.openai_compatible.chunks import ChunkDecoder
 from gateway.providers.openai_compatible.failures import CODES, STATUSES, ErrorFacts, has_error, model_denied, read_error
 from gateway.providers.openai_compatible.fields import thinks_anyway
+from gateway.upstream.hints import read_retry_after
 
 REASONING_PARAMS = frozenset({"reasoning_format", "include_reasoning"})
 # 2026-11: https://console.groq.com/docs/api-reference#chat-create, without what it calls unsupported (penalties,
@@ -50,6 +52,11 @@ RAW_THINKERS = ("qwen/",)
 
 # What is in the way of the client: the account's name, and an invitation to pay.
 _NOISE = re.compile(r" in organization `[^`]*`|(?: Need more tokens\?| Upgrade to ).*", re.I | re.S)
+
+# 2026-11: .../docs/rate-limits, and answers pasted in public issues: "on tokens per day (TPD): Limit 200000, Used 199100,
+# Requested 2400. Please try again in 9m38.016s." One request that is too large for its window tells of no use.
+_LIMIT = re.compile(r"\((?P<window>[RT]P[MD])\): Limit (?P<limit>\d+),(?: Used (?P<used>\d+),)? Requested \d+")
+_WINDOWS: Mapping[str, Window] = {"RPM": "rpm", "RPD": "rpd", "TPM": "tpm", "TPD": "tpd"}
 
 
 class Adapter(openai_compatible.Adapter):
@@ -100,12 +107,27 @@ class Adapter(openai_compatible.Adapter):
         elif model.reasons and model.upstream_id.startswith(RAW_THINKERS):
             body["reasoning_format"] = "parsed"
 
+    def read_quota(self, headers: Headers, failure: Any = None) -> tuple[QuotaReading, ...]:
+        told = read_limit(read_error(failure).message)
+        by_headers = super().read_quota(headers)
+        return (*(reading for reading in by_headers if reading.window != told.window), told) if told else by_headers
+
     def stream_decoder(self, request: ChatRequest, candidate: Candidate) -> Decoder:
         return StreamDecoder(self, candidate)
 
     def read_facts(self, payload: Any) -> ErrorFacts:
         facts = read_error(payload)
         return replace(facts, message=_NOISE.sub("", facts.message))
+
+
+def read_limit(message: str) -> QuotaReading | None:
+    """Return what a refusal says of the window that it met: two of the four have no headers at all."""
+    match = _LIMIT.search(message)
+    if match is None:
+        return None
+    limit, used = int(match["limit"]), match["used"]
+    remaining = max(0, limit - int(used)) if used else None
+    return QuotaReading(_WINDOWS[match["window"]], limit, remaining, read_retry_after({}, message, 0.0))
 
 
 class StreamDecoder(ChunkDecoder):

@@ -12,7 +12,7 @@ import pytest
 import responses
 
 from gateway import errors
-from gateway.domain import Candidate, ChatRequest, Choice, Credential, EmbeddingRequest, Model, ProviderRow
+from gateway.domain import Candidate, ChatRequest, Choice, Credential, EmbeddingRequest, Model, ProviderRow, QuotaReading
 from gateway.providers.base import reading
 from gateway.providers.gemini import SIGNATURE_TTL_S, Adapter
 from gateway.providers.gemini.errors import seconds_to_midnight
@@ -696,6 +696,43 @@ def test_model_that_is_not_free_rests_for_this_credential_only(adapter):
     assert type(adapter.classify_error(429, {}, body, CANDIDATE)) is errors.UpstreamModelGone
     body = {"error": {"code": 429, "message": "* Quota exceeded for metric: m, limit: 0.5"}}
     assert type(adapter.classify_error(429, {}, body, CANDIDATE)) is errors.UpstreamRateLimited
+
+
+def violations(*quotas):
+    named = [{"quotaId": quota, "quotaValue": value} for quota, value in quotas]
+    details = [{"violations": named}, {"retryDelay": "31s"}]
+    return {"error": {"code": 429, "message": "Quota exceeded.", "details": details}}
+
+
+@pytest.mark.parametrize(
+    ("quota", "value", "reading"),
+    [
+        ("GenerateRequestsPerMinutePerProjectPerModel-FreeTier", "5", QuotaReading("rpm", 5, 0, 31)),
+        ("GenerateRequestsPerDayPerProjectPerModel-FreeTier", "20", QuotaReading("rpd", 20, 0, 12 * 3600)),
+        ("GenerateContentInputTokensPerModelPerMinute-FreeTier", "250000", QuotaReading("tpm", 250000, 0, 31)),
+        ("GenerateContentInputTokensPerModelPerDay-FreeTier", "1000000", QuotaReading("tpd", 1000000, 0, 12 * 3600)),
+        ("EmbedContentRequestsPerMinutePerProjectPerModel-FreeTier", "100", QuotaReading("rpm", 100, 0, 31)),
+        ("GenerateRequestsPerDayPerProjectPerModel-FreeTier", "0", None),
+        ("GenerateRequestsPerDayPerProjectPerModel-FreeTier", "many", None),
+        ("SomethingElsePerDay", "20", None),
+    ],
+)
+def test_a_quota_that_was_met_is_read_with_its_limit(adapter, quota, value, reading):
+    assert adapter.read_quota({}, violations((quota, value))) == ((reading,) if reading else ())
+
+
+def test_all_quotas_that_were_met_are_read(adapter):
+    payload = violations(("GenerateRequestsPerMinute", "5"), ("GenerateRequestsPerDay", "20"))
+    assert [reading.window for reading in adapter.read_quota({}, [payload])] == ["rpm", "rpd"]
+    assert adapter.read_quota({}) == adapter.read_quota({}, "<html>") == ()
+
+
+@responses.activate
+def test_quotas_come_with_the_error(adapter):
+    responses.post(f"{URL}:generateContent", json=BODIES["per_day"], status=429)
+    with pytest.raises(errors.UpstreamQuotaExhausted) as raised:
+        adapter.complete(chat(), CANDIDATE, limits(), Handle())
+    assert raised.value.quota == (QuotaReading("rpd", 20, 0, 12 * 3600),)
 
 
 def test_context_error_tells_its_numbers(adapter):

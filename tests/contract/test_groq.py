@@ -308,8 +308,41 @@ def test_a_request_larger_than_the_minute_rests_nothing(bench):
 
 def test_a_days_tokens_come_back_when_the_text_says(bench):
     error = bench.error(429, json.loads(bench.read("429_tokens_per_day.json")))
-    assert type(error) is errors.UpstreamQuotaExhausted and error.retry_after_s == pytest.approx(578.016)
+    assert type(error) is errors.UpstreamQuotaExhausted and error.retry_after_s == 578.016
     assert error.message.endswith("Please try again in 9m38.016s.")
+
+
+def refusal(window: str, wait: str = "2s", used: str = " Used 199100,") -> dict[str, Any]:
+    told = f"on tokens ({window}): Limit 200000,{used} Requested 2400. Please try again in {wait}. Need more tokens?"
+    return body(f"Rate limit reached for model `m` in organization `o` service tier `on_demand` {told}")
+
+
+@pytest.mark.parametrize("window", ["rpm", "rpd", "tpm", "tpd"])
+def test_a_refusal_tells_of_the_window_that_it_met(bench, window):
+    readings = bench.adapter.read_quota({}, refusal(window.upper(), "9m38.016s"))
+    assert readings == (QuotaReading(window, 200000, 900, 578.016),)
+
+
+def test_a_refusal_knows_its_window_better_than_the_headers(bench):
+    headers = {"x-ratelimit-limit-tokens": "8000", "x-ratelimit-remaining-tokens": "8000", "x-ratelimit-limit-requests": "1000"}
+    readings = bench.adapter.read_quota(headers, refusal("TPM"))
+    assert readings == (QuotaReading("rpd", 1000, None, None), QuotaReading("tpm", 200000, 900, 2.0))
+
+
+def test_a_request_that_is_too_large_tells_the_limit_alone(bench):
+    payload = json.loads(bench.read("413_tokens_per_minute.json"))
+    assert bench.adapter.read_quota({}, payload) == (QuotaReading("tpm", 8000, None, None),)
+
+
+@pytest.mark.parametrize("payload", [None, "<html>", {}, body("Invalid API Key"), refusal("ITPM")])
+def test_other_failures_tell_of_no_window(bench, payload):
+    assert bench.adapter.read_quota({}, payload) == ()
+
+
+def test_what_a_refusal_tells_comes_with_the_error(bench, http):
+    with pytest.raises(errors.UpstreamQuotaExhausted) as raised:
+        bench.complete(http, bench.read("429_tokens_per_day.json"), 429)
+    assert [(reading.window, reading.limit, reading.remaining) for reading in raised.value.quota] == [("tpd", 200000, 900)]
 
 
 def test_the_header_comes_before_the_text(bench):

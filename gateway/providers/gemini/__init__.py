@@ -12,14 +12,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from gateway import jsonio
-from gateway.domain import Candidate, ChatRequest, EmbeddingRequest, Model
+from gateway.domain import Candidate, ChatRequest, EmbeddingRequest, Model, QuotaReading
 from gateway.errors import UpstreamError
 from gateway.providers.base import Headers
 from gateway.providers.driver import Decoder, Encoded, HttpProvider, Vectors
 from gateway.providers.gemini.decode import AnswerReader, EventDecoder, build_completion
 from gateway.providers.gemini.embeddings import encode_inputs, read_vectors
 from gateway.providers.gemini.encode import build_body
-from gateway.providers.gemini.errors import classify, hidden_status
+from gateway.providers.gemini.errors import classify, hidden_status, read_quotas
 from gateway.providers.gemini.family import Family
 from gateway.providers.gemini.messages import unservable_part, unsigned_call_ids
 from gateway.upstream.transport import UpstreamRequest
@@ -51,7 +51,7 @@ class Adapter(HttpProvider):
 
     def stream_decoder(self, request: ChatRequest, candidate: Candidate) -> Decoder:
         def classify_event(payload: Any) -> UpstreamError:
-            return self.classify_error(hidden_status(payload) or 500, {}, payload, candidate)
+            return self.error_of(hidden_status(payload) or 500, {}, payload, candidate)
 
         return EventDecoder(self._reader(candidate), classify_event)
 
@@ -82,6 +82,9 @@ class Adapter(HttpProvider):
 
     def classify_error(self, status: int, headers: Headers, payload: Any, candidate: Candidate) -> UpstreamError:
         return classify(status, headers, payload, secret=candidate.credential.secret, now=self.now())
+
+    def read_quota(self, headers: Headers, failure: Any = None) -> tuple[QuotaReading, ...]:
+        return read_quotas(failure, self.now())
 
     def find_error(self, payload: Any) -> int | None:
         return hidden_status(payload)

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from gateway.domain import QuotaReading, Window
 from gateway.errors import (
     UpstreamContextTooLong,
     UpstreamCredentialRejected,
@@ -150,6 +151,31 @@ def _classify_rejection(status: int, failure: Failure, secret: str) -> UpstreamE
         return UpstreamCredentialRejected(message, upstream_status=status)
     kind = next((kind for text, kind in _TEXTS if text.search(failure.message)), UpstreamRejected)
     return kind(message, upstream_status=status)
+
+
+def read_quotas(payload: Any, now: float) -> tuple[QuotaReading, ...]:
+    """Return what a failing answer says of the quotas that it names: they are used up. `now`: epoch seconds.
+
+    A limit of 0 is none of this key's quotas: the class of the error says so.
+    """
+    failure = read_failure(payload)
+    readings = []
+    for quota, value in failure.quotas:
+        window = _window_of(quota)
+        if window and value.isascii() and value.isdigit() and int(value):
+            resets_in_s = seconds_to_midnight(now) if window in ("rpd", "tpd") else failure.retry_delay_s
+            readings.append(QuotaReading(window, int(value), 0, resets_in_s))
+    return tuple(readings)
+
+
+def _window_of(quota: str) -> Window | None:
+    """Return the window that a quota's id speaks of, None for those that are not counted here."""
+    by_day, by_minute = "PerDay" in quota, "PerMinute" in quota
+    if "Tokens" in quota:
+        return "tpd" if by_day else "tpm" if by_minute else None
+    if "Requests" in quota:
+        return "rpd" if by_day else "rpm" if by_minute else None
+    return None
 
 
 def seconds_to_midnight(now: float) -> float:

@@ -196,7 +196,7 @@ class Adapter(HttpProvider):
         for choice in choices:
             if choice.get("finish_reason") == "error":
                 if choice.get("error"):
-                    raise self.classify_error(status_of(read_error(choice)), {}, choice, candidate)
+                    raise self.error_of(status_of(read_error(choice)), {}, choice, candidate)
                 raise UpstreamFailed("The provider's model failed while it answered.", upstream_status=200)
 
     def stream_decoder(self, request: ChatRequest, candidate: Candidate) -> Decoder:
@@ -214,7 +214,7 @@ class Adapter(HttpProvider):
         item = first_of(payload)
         return status_of(read_error(item)) if isinstance(item, dict) and has_error(item) else None
 
-    def read_quota(self, headers: Headers) -> tuple[QuotaReading, ...]:
+    def read_quota(self, headers: Headers, failure: Any = None) -> tuple[QuotaReading, ...]:
         readings = []
         for window, names in self.quota_headers.items():
             limit, remaining, reset = (headers.get(name) for name in names)

@@ -41,7 +41,7 @@ class ChunkDecoder(Decoder):
         return has_error(payload)
 
     def failure(self, payload: Mapping[str, Any]) -> UpstreamError:
-        return self.adapter.classify_error(status_of(read_error(payload)), {}, payload, self.candidate)
+        return self.adapter.error_of(status_of(read_error(payload)), {}, payload, self.candidate)
 
 
 def has_object(choice: Any, name: str) -> bool:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from gateway.domain import Candidate, ChatRequest, EmbeddingRequest, Model, ProviderRow, QuotaReading
+from gateway.domain import Candidate, ChatRequest, Credential, EmbeddingRequest, Model, ProviderRow, QuotaReading
 from gateway.errors import UpstreamGarbled
 from gateway.upstream.transport import CallLimits, Transport
 from gateway.upstream.watch import Handle
@@ -40,6 +40,17 @@ class EmbeddingAnswer:
     prompt_tokens: int | None = None
     dropped: tuple[str, ...] = ()
     quota: Sequence[QuotaReading] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A provider's own list of models, as the provider spells them (upstream ids).
+
+    `ids` are of every kind; `free` are those of them that a free account could use and the gateway could serve.
+    """
+
+    ids: frozenset[str]
+    free: tuple[str, ...] = ()
 
 
 class ChatStream(ABC):
@@ -92,6 +103,16 @@ class Provider(ABC):
     @abstractmethod
     def embed(self, request: EmbeddingRequest, candidate: Candidate, limits: CallLimits, handle: Handle) -> EmbeddingAnswer:
         """Embed all inputs, in as many calls as the model's `batch` needs. Errors as for `complete`."""
+
+    def list_models(self, credential: Credential, limits: CallLimits, handle: Handle) -> Listing | None:
+        """Return which models the provider has now, None where it has no such list. Blocks until `limits.deadline_mono`.
+
+        A failure says nothing of the models, nor of the credential: some may call models and not list them.
+
+        :raises UpstreamError: it failed, or its answer was no list (an empty one included).
+        :raises Draining: the worker stops.
+        """
+        return None
 
 
 @contextmanager

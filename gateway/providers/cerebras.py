@@ -15,6 +15,7 @@ from gateway.errors import (
     UpstreamPaymentRequired,
 )
 from gateway.providers import openai_compatible
+from gateway.providers.driver import ModelsPage
 from gateway.providers.openai_compatible.failures import CODES
 from gateway.providers.openai_compatible.fields import image_urls_of, thinks_anyway
 
@@ -87,6 +88,11 @@ class Adapter(openai_compatible.Adapter):
             body["response_format"] = {**form, "json_schema": {**form["json_schema"], "schema": closed}}
         if "tools" in body:
             body["tools"] = [_close_tool(tool) for tool in body["tools"]]
+
+    def decode_models(self, payload: Any, page: str | None) -> ModelsPage:
+        # 2026-11: .../api-reference/models lists what this account may call, and all of it chats.
+        ids = [entry["id"] for entry in payload["data"]]
+        return ModelsPage(ids, ids)
 
     def streams_natively(self, request: ChatRequest, candidate: Candidate) -> bool:
         # 2026-11: .../capabilities/structured-outputs: no streaming in JSON mode; with a schema there is.

@@ -12,12 +12,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gateway import jsonio
-from gateway.domain import Candidate, ChatRequest, EmbeddingRequest, QuotaReading
+from gateway.domain import Candidate, ChatRequest, Credential, EmbeddingRequest, Model, QuotaReading
 from gateway.errors import UpstreamError, UpstreamGarbled
-from gateway.providers.base import ChatAnswer, ChatStream, Chunk, EmbeddingAnswer, Headers, Provider, reading
+from gateway.providers.base import ChatAnswer, ChatStream, Chunk, EmbeddingAnswer, Headers, Listing, Provider, reading
 from gateway.upstream.sse import Event, EventParser, EventTooLong
 from gateway.upstream.transport import CallLimits, UpstreamRequest, UpstreamResponse
 from gateway.upstream.watch import Handle
+
+MOST_PAGES = 50  # of a list of models: more than any provider has, less than for ever
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,15 @@ class Vectors:
 
     vectors: list[list[float]]
     prompt_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelsPage:
+    """A page of a provider's list of models (see `Listing`). `next_page` None: it is the last."""
+
+    ids: Sequence[str]
+    free: Sequence[str] = ()
+    next_page: str | None = None
 
 
 class Decoder(ABC):
@@ -118,6 +129,14 @@ class HttpProvider(Provider):
         """Whether the protocol streams this request; if not, the whole answer is asked for and sent in one piece."""
         return True
 
+    def models_request(self, credential: Credential, page: str | None) -> UpstreamRequest | None:
+        """Return the call for a page of the list of models, the first one for None; None where there is no list."""
+        return None
+
+    def decode_models(self, payload: Any, page: str | None) -> ModelsPage:
+        """Return what a page of the list says."""
+        raise NotImplementedError
+
     def error_of(self, status: int, headers: Headers, payload: Any, candidate: Candidate) -> UpstreamError:
         """Return what a failing answer means, with what it says of quotas."""
         error = self.classify_error(status, headers, payload, candidate)
@@ -169,6 +188,22 @@ class HttpProvider(Provider):
             dropped = call.dropped
         return EmbeddingAnswer(vectors, tokens, dropped, quota)
 
+    def list_models(self, credential: Credential, limits: CallLimits, handle: Handle) -> Listing | None:
+        nobody = Candidate(self.row, Model(provider=self.row.key, id="models"), credential)
+        request = self.models_request(credential, None)
+        pages: list[ModelsPage] = []
+        while request is not None:
+            if len(pages) == MOST_PAGES:
+                raise UpstreamGarbled("The provider's list of models had no end.", upstream_status=200)
+            payload, _ = self._fetch(request, nobody, limits, handle)
+            page = pages[-1].next_page if pages else None
+            with reading(200):
+                pages.append(self.decode_models(payload, page))
+            following = pages[-1].next_page
+            request = self.models_request(credential, following) if following else None
+        with reading(200):
+            return _listing_of(pages) if pages else None
+
     def _fetch(
         self, call: UpstreamRequest, candidate: Candidate, limits: CallLimits, handle: Handle
     ) -> tuple[Any, Sequence[QuotaReading]]:
@@ -202,6 +237,14 @@ def parse_payload(body: bytes) -> Any:
 def _whole(limits: CallLimits) -> CallLimits:
     """Return the limits of an answer that comes in one piece: its first byte is as late as its last."""
     return replace(limits, first_token_s=max(0.0, limits.deadline_mono - time.monotonic()))
+
+
+def _listing_of(pages: Sequence[ModelsPage]) -> Listing:
+    ids = frozenset(id_ for page in pages for id_ in page.ids)
+    free = dict.fromkeys(id_ for page in pages for id_ in page.free)
+    if not ids or not all(isinstance(id_, str) for id_ in ids):
+        raise UpstreamGarbled("The provider's list of models held none.", upstream_status=200)
+    return Listing(ids, tuple(free))
 
 
 def _unstreamed(request: ChatRequest) -> ChatRequest:

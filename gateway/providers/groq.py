@@ -20,7 +20,7 @@ from gateway.errors import (
 )
 from gateway.providers import openai_compatible
 from gateway.providers.base import Headers
-from gateway.providers.driver import Decoder
+from gateway.providers.driver import Decoder, ModelsPage
 from gateway.providers.openai_compatible.chunks import ChunkDecoder
 from gateway.providers.openai_compatible.failures import CODES, STATUSES, ErrorFacts, has_error, model_denied, read_error
 from gateway.providers.openai_compatible.fields import thinks_anyway
@@ -49,6 +49,10 @@ PARAMS = REASONING_PARAMS | {
 # 2026-11: .../docs/reasoning. These put <think> into the content unless told otherwise, and refuse tools and JSON mode
 # beside it; the gpt-oss models always keep thoughts apart, and refuse the parameter.
 RAW_THINKERS = ("qwen/",)
+
+# 2026-11: .../docs/models: the list mixes all kinds, and has no field for them. Transcribers and guards have tiny windows.
+NO_CHAT = re.compile(r"whisper|(?:^|[-/])tts\b|orpheus|(?:prompt|llama)-guard", re.I)
+LEAST_WINDOW = 1001
 
 # What is in the way of the client: the account's name, and an invitation to pay.
 _NOISE = re.compile(r" in organization `[^`]*`|(?: Need more tokens\?| Upgrade to ).*", re.I | re.S)
@@ -114,6 +118,11 @@ class Adapter(openai_compatible.Adapter):
 
     def stream_decoder(self, request: ChatRequest, candidate: Candidate) -> Decoder:
         return StreamDecoder(self, candidate)
+
+    def decode_models(self, payload: Any, page: str | None) -> ModelsPage:
+        active = [entry for entry in payload["data"] if entry.get("active") is not False]
+        chat = [entry["id"] for entry in active if (entry.get("context_window") or LEAST_WINDOW) >= LEAST_WINDOW]
+        return ModelsPage([entry["id"] for entry in active], [id_ for id_ in chat if not NO_CHAT.search(id_)])
 
     def read_facts(self, payload: Any) -> ErrorFacts:
         facts = read_error(payload)

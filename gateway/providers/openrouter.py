@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from gateway import jsonio
-from gateway.domain import Candidate, ChatRequest, Model
+from gateway.domain import Candidate, ChatRequest, Credential, Model
 from gateway.errors import (
     UpstreamContextTooLong,
     UpstreamCredentialRejected,
@@ -29,10 +29,11 @@ from gateway.errors import (
 )
 from gateway.providers import openai_compatible
 from gateway.providers.base import ChatAnswer, ChatStream, Headers
+from gateway.providers.driver import ModelsPage
 from gateway.providers.openai_compatible.failures import CODES, ErrorClass, ErrorFacts, model_denied, read_error
 from gateway.providers.openai_compatible.fields import MESSAGE_FIELDS, thinks_anyway
 from gateway.upstream.hints import read_retry_after, seconds_until, seconds_until_utc_midnight
-from gateway.upstream.transport import CallLimits
+from gateway.upstream.transport import CallLimits, UpstreamRequest
 from gateway.upstream.watch import Handle
 
 # What a model without thoughts has no use for; `verbosity` is for the answer.
@@ -98,6 +99,8 @@ _DAY = re.compile(r"per-day|daily", re.I)
 _UNTOLD = re.compile(r"^\s*provider returned error\s*$", re.I)
 _MINUTE_S = 60
 
+EMBEDDING_MODELS = "/embeddings/models"
+
 
 class Adapter(openai_compatible.Adapter):
     """OpenRouter's chat and embeddings."""
@@ -145,6 +148,17 @@ class Adapter(openai_compatible.Adapter):
         with _missed_by(request):
             return super().open_stream(request, candidate, limits, handle)
 
+    # --- models ----------------------------------------------------------------------------------------------------
+
+    def models_request(self, credential: Credential, page: str | None) -> UpstreamRequest | None:
+        return self.get(credential, page or "/models")
+
+    def decode_models(self, payload: Any, page: str | None) -> ModelsPage:
+        entries = payload["data"]
+        free = [entry["id"] for entry in entries if is_free(entry) and speaks(entry)]
+        # 2026-11: openrouter SDK 1.3.84: models that embed stand in a list of their own.
+        return ModelsPage([entry["id"] for entry in entries], free, None if page else EMBEDDING_MODELS)
+
     # --- failures --------------------------------------------------------------------------------------------------
 
     def classify_error(self, status: int, headers: Headers, payload: Any, candidate: Candidate) -> UpstreamError:
@@ -187,6 +201,19 @@ class Adapter(openai_compatible.Adapter):
         if resets_in_s is not None:
             return resets_in_s
         return seconds_until_utc_midnight(now) if _DAY.search(limit_of(facts)) else _MINUTE_S
+
+
+def is_free(entry: Mapping[str, Any]) -> bool:
+    """Whether a model of the list costs nothing (2026-11: .../models): prices are texts, in dollars a token."""
+    pricing = entry.get("pricing") or {}
+    prices = pricing.get("prompt"), pricing.get("completion", "0"), pricing.get("request", "0")
+    return entry["id"].endswith(":free") or set(prices) == {"0"}
+
+
+def speaks(entry: Mapping[str, Any]) -> bool:
+    """Whether a model of the list answers in text, or embeds one."""
+    outputs = (entry.get("architecture") or {}).get("output_modalities")
+    return outputs is None or "text" in outputs or "embeddings" in outputs
 
 
 @contextmanager

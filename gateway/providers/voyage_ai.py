@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from gateway.domain import Candidate, ChatRequest, EmbeddingRequest, Model
+from gateway.domain import Candidate, ChatRequest, Credential, EmbeddingRequest, Model
 from gateway.errors import (
     UpstreamContextTooLong,
     UpstreamError,
@@ -24,7 +24,7 @@ from gateway.providers.base import EmbeddingAnswer, Headers
 from gateway.providers.driver import Encoded
 from gateway.providers.openai_compatible.failures import STATUSES, ErrorClass
 from gateway.providers.openai_compatible.fields import size_to_ask_for
-from gateway.upstream.transport import CallLimits
+from gateway.upstream.transport import CallLimits, UpstreamRequest
 from gateway.upstream.watch import Handle
 
 # 2026-05: tokens that one call may hold, over all its inputs, https://docs.voyageai.com/reference/embeddings-api.
@@ -86,6 +86,9 @@ class Adapter(openai_compatible.Adapter):
             vectors=[vector for answer in answers for vector in answer.vectors],
             prompt_tokens=None if None in counts else sum(count or 0 for count in counts),
         )
+
+    def models_request(self, credential: Credential, page: str | None) -> UpstreamRequest | None:
+        return None  # 2026-11: there is no such endpoint
 
     def encode_embeddings(self, inputs: Sequence[str], request: EmbeddingRequest, candidate: Candidate) -> Encoded:
         model = candidate.model

@@ -9,6 +9,7 @@ Cloudflare's envelope, the classic `response`, completions inside `result`, and 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -16,7 +17,7 @@ from functools import partial
 from typing import Any
 
 from gateway import jsonio
-from gateway.domain import Candidate, ChatRequest, EmbeddingRequest, Model
+from gateway.domain import Candidate, ChatRequest, Credential, EmbeddingRequest, Model
 from gateway.errors import (
     UpstreamContextTooLong,
     UpstreamCredentialRejected,
@@ -31,7 +32,7 @@ from gateway.errors import (
 )
 from gateway.providers import openai_compatible
 from gateway.providers.base import Chunk, Headers
-from gateway.providers.driver import Decoder, Encoded, Vectors, read_object
+from gateway.providers.driver import Decoder, Encoded, ModelsPage, Vectors, read_object
 from gateway.providers.openai_compatible import fit_output
 from gateway.providers.openai_compatible.chunks import ChunkDecoder
 from gateway.providers.openai_compatible.failures import CODES as OPENAI_CODES
@@ -66,6 +67,12 @@ SEEDS = (1, 9_999_999_999)
 
 DEFAULT_OUTPUT_TOKENS = 4096
 DEFAULT_REASONING_TOKENS = 16384  # thoughts are part of the answer's tokens
+
+# 2026-11: cloudflare SDK 5.9.0, resources/ai/models: the id to call is `name`, `id` is none.
+PAGE_SIZE = 100
+SERVED_TASKS = frozenset({"Text Generation", "Text Embeddings"})
+# 2026-07-29: on the paid plan only, https://developers.cloudflare.com/workers-ai/changelog/. Others answer 5035.
+NOT_FREE = frozenset({"@cf/moonshotai/kimi-k2.6", "@cf/moonshotai/kimi-k2.7-code", "@cf/zai-org/glm-5.2"})
 
 _quota_exhausted = partial(UpstreamQuotaExhausted, account_wide=True)
 
@@ -205,6 +212,18 @@ class Adapter(openai_compatible.Adapter):
         if is_failure(payload):
             return read_error(payload).status or 502
         return super().find_error(payload)
+
+    # --- models ----------------------------------------------------------------------------------------------------
+
+    def models_request(self, credential: Credential, page: str | None) -> UpstreamRequest | None:
+        return self.get(credential, f"/models/search?per_page={PAGE_SIZE}&page={page or 1}")
+
+    def decode_models(self, payload: Any, page: str | None) -> ModelsPage:
+        entries = payload["result"]
+        free = [entry["name"] for entry in entries if entry["task"]["name"] in SERVED_TASKS and entry["name"] not in NOT_FREE]
+        number = int(page or 1)
+        is_last = len(entries) < PAGE_SIZE or number * PAGE_SIZE >= payload["result_info"].get("total_count", math.inf)
+        return ModelsPage([entry["name"] for entry in entries], free, None if is_last else str(number + 1))
 
     # --- failures --------------------------------------------------------------------------------------------------
 

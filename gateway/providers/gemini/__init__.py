@@ -8,14 +8,16 @@ says exactly what was thought, signed, blocked and which quota ran out. It has n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 from typing import Any
+from urllib.parse import quote
 
 from gateway import jsonio
-from gateway.domain import Candidate, ChatRequest, EmbeddingRequest, Model, QuotaReading
+from gateway.domain import Candidate, ChatRequest, Credential, EmbeddingRequest, Model, QuotaReading
 from gateway.errors import UpstreamError
 from gateway.providers.base import Headers
-from gateway.providers.driver import Decoder, Encoded, HttpProvider, Vectors
+from gateway.providers.driver import Decoder, Encoded, HttpProvider, ModelsPage, Vectors
 from gateway.providers.gemini.decode import AnswerReader, EventDecoder, build_completion
 from gateway.providers.gemini.embeddings import encode_inputs, read_vectors
 from gateway.providers.gemini.encode import build_body
@@ -27,6 +29,13 @@ from gateway.upstream.transport import UpstreamRequest
 # Signatures are asked for while an agent works on one task. A conversation that rests longer goes on with Google's
 # stand-in, which only costs some quality.
 SIGNATURE_TTL_S = 86400.0
+
+# https://ai.google.dev/api/models#method:-models.list, read 2026-11-22: it tells no quotas. Those of pro models are 0
+# without billing; what makes images, speech or music answers to `generateContent` too.
+PAGE_SIZE = 1000
+_SERVED = frozenset({"generateContent", "embedContent"})
+_NOT_FREE = re.compile(r"-pro\b")
+_NO_TEXT = re.compile(r"-(?:image|tts|audio|live|robotics|computer-use)\b|^(?:imagen|veo|lyria)")
 
 
 class Adapter(HttpProvider):
@@ -78,6 +87,17 @@ class Adapter(HttpProvider):
     def decode_embeddings(self, payload: Any, candidate: Candidate) -> Vectors:
         return read_vectors(payload, candidate.model)
 
+    # --- models ----------------------------------------------------------------------------------------------------
+
+    def models_request(self, credential: Credential, page: str | None) -> UpstreamRequest | None:
+        query = f"pageSize={PAGE_SIZE}" + (f"&pageToken={quote(page)}" if page else "")
+        return UpstreamRequest(f"{_models_url(credential)}?{query}", _headers(credential), method="GET")
+
+    def decode_models(self, payload: Any, page: str | None) -> ModelsPage:
+        ids = {entry["name"].removeprefix("models/"): entry for entry in payload["models"]}
+        free = [id_ for id_, entry in ids.items() if serves_for_free(id_, entry.get("supportedGenerationMethods") or ())]
+        return ModelsPage(list(ids), free, payload.get("nextPageToken") or None)
+
     # --- failures --------------------------------------------------------------------------------------------------
 
     def classify_error(self, status: int, headers: Headers, payload: Any, candidate: Candidate) -> UpstreamError:
@@ -90,13 +110,23 @@ class Adapter(HttpProvider):
         return hidden_status(payload)
 
 
+def serves_for_free(model_id: str, methods: Collection[str]) -> bool:
+    """Whether a model of the list is for texts, and has quotas without billing, as far as its name tells."""
+    return not _SERVED.isdisjoint(methods) and not _NOT_FREE.search(model_id) and not _NO_TEXT.search(model_id)
+
+
 def _post(candidate: Candidate, method: str, body: dict[str, Any]) -> UpstreamRequest:
     credential = candidate.credential
-    return UpstreamRequest(
-        f"{credential.base_url.rstrip('/')}/models/{candidate.model.upstream_id}:{method}",
-        {"Content-Type": "application/json", "x-goog-api-key": credential.secret},
-        jsonio.dumps(body),
-    )
+    headers = {"Content-Type": "application/json", **_headers(credential)}
+    return UpstreamRequest(f"{_models_url(credential)}/{candidate.model.upstream_id}:{method}", headers, jsonio.dumps(body))
+
+
+def _models_url(credential: Credential) -> str:
+    return f"{credential.base_url.rstrip('/')}/models"
+
+
+def _headers(credential: Credential) -> dict[str, str]:
+    return {"x-goog-api-key": credential.secret}
 
 
 def _note(call_id: str) -> str:

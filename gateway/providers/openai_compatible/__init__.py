@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gateway import jsonio
-from gateway.domain import Candidate, ChatRequest, EmbeddingRequest, Model, QuotaReading, Window
+from gateway.domain import Candidate, ChatRequest, Credential, EmbeddingRequest, Model, QuotaReading, Window
 from gateway.errors import (
     UpstreamContextTooLong,
     UpstreamError,
@@ -24,7 +24,7 @@ from gateway.errors import (
     UpstreamUnreachable,
 )
 from gateway.providers.base import Headers
-from gateway.providers.driver import Decoder, Encoded, HttpProvider, Vectors
+from gateway.providers.driver import Decoder, Encoded, HttpProvider, ModelsPage, Vectors
 from gateway.providers.openai_compatible.chunks import ChunkDecoder, has_object
 from gateway.providers.openai_compatible.failures import (
     CODES,
@@ -222,6 +222,24 @@ class Adapter(HttpProvider):
             if counts != (None, None):
                 readings.append(QuotaReading(window, *counts, resets_in_s=parse_duration(reset) if reset else None))
         return tuple(readings)
+
+    # --- models ----------------------------------------------------------------------------------------------------
+
+    def models_request(self, credential: Credential, page: str | None) -> UpstreamRequest | None:
+        return self.get(credential, "/models")
+
+    def get(self, credential: Credential, path: str) -> UpstreamRequest:
+        return UpstreamRequest(credential.base_url + path, self.auth_headers(credential.secret), method="GET")
+
+    def decode_models(self, payload: Any, page: str | None) -> ModelsPage:
+        """Return the ids, all of them free where the endpoint needs no credential.
+
+        Such a one is the operator's own machine: what it has, they will want to use. Of a hosted one the list tells no
+        prices, and a model that costs money must not be recommended as free.
+        """
+        entries = payload["data"] if isinstance(payload, dict) else payload  # some leave OpenAI's wrapper out
+        ids = [entry["id"] for entry in entries]
+        return ModelsPage(ids, ids if self.row.credential_env is None else ())
 
     # --- failures --------------------------------------------------------------------------------------------------
 

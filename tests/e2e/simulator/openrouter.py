@@ -50,6 +50,8 @@ class OpenRouter(OpenAIService):
         path = request.rest.removeprefix(self.base)
         if request.method == "GET" and path == "/models":
             return reply(200, self.models_list())  # public
+        if request.method == "GET" and path == "/embeddings/models":
+            return reply(200, self.models_list("embedding"))
         if request.method == "GET" and path == "/key":
             self.check_key(request)
             return reply(200, {"data": self.key_entry()})
@@ -149,12 +151,13 @@ class OpenRouter(OpenAIService):
 
     # --- what can be read ------------------------------------------------------------------------------------------
 
-    def models_list(self) -> Json:
-        live = {name: facts for name, facts in self.models.items() if not facts.retired and facts.kind == "chat"}
+    def models_list(self, kind: str = "chat") -> Json:
+        live = {name: facts for name, facts in self.models.items() if not facts.retired and facts.kind == kind}
         return {"data": [self.listed(name, facts) for name, facts in live.items()]}
 
     def listed(self, name: str, facts: Facts) -> Json:
         inputs = ["text", "image"] if facts.vision else ["text"]
+        price = "0" if name.endswith(":free") or name == "openrouter/free" else "0.00000002"
         parameters = ["max_tokens", "response_format", "seed", "temperature", "tools", "tool_choice", "top_p"]
         return {
             "id": name,
@@ -162,8 +165,12 @@ class OpenRouter(OpenAIService):
             "name": name,
             "created": 1770000000,
             "context_length": facts.context,
-            "architecture": {"input_modalities": inputs, "output_modalities": ["text"], "tokenizer": "Other"},
-            "pricing": {"prompt": "0", "completion": "0", "request": "0", "image": "0"},
+            "architecture": {
+                "input_modalities": inputs,
+                "output_modalities": ["embeddings" if facts.kind == "embedding" else "text"],
+                "tokenizer": "Other",
+            },
+            "pricing": {"prompt": price, "completion": price, "request": "0", "image": "0"},
             "top_provider": {"context_length": facts.context, "max_completion_tokens": facts.max_output, "is_moderated": False},
             "per_request_limits": None,
             "supported_parameters": parameters + (["reasoning"] if facts.reasons else []),

@@ -38,6 +38,7 @@ from tests.e2e.simulator import (
     wrong_length,
 )
 from tests.e2e.simulator.gemini import sign
+from tests.e2e.simulator.voyage_ai import VoyageAI
 from tests.e2e.simulator.workers_ai import ACCOUNT, early_finish
 
 KEYS = {
@@ -735,6 +736,41 @@ def test_openrouter_refuses_contradictions_about_reasoning(client, change):
     assert client.chat("openrouter", **change)[0] == 400
 
 
+NEEDS_SCHEMA = {
+    "model": "meta-llama/llama-3.3-70b-instruct:free",
+    "response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": SCHEMA}},
+}
+
+
+def test_openrouter_drops_what_no_backend_has_unless_it_is_required(client):
+    assert client.completion("openrouter", **NEEDS_SCHEMA)["choices"][0]["message"]["content"].startswith("echo:")
+    required = {"provider": {"require_parameters": True}}
+    body = {**chat_body("openrouter"), **NEEDS_SCHEMA, **required}
+    status, refusal = client.refusal("openrouter", CHAT_PATHS["openrouter"], body)
+    assert (status, refusal["error"]["message"]) == (404, f"No endpoints found for {NEEDS_SCHEMA['model']}.")
+    assert client.send("openrouter", CHAT_PATHS["openrouter"], {**chat_body("openrouter"), **required})[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("provider", "window", "told"),
+    [
+        ("openrouter", 262144, "(3 of text input, 262142 in the output)"),
+        ("plain", 8192, "is too large: 8190. This model's maximum context length is 8192 tokens"),
+    ],
+)
+def test_prompt_and_answer_share_the_window(client, provider, window, told):
+    assert client.chat(provider, max_tokens=window - 3)[0] == 200
+    status, refusal = client.refusal(provider, CHAT_PATHS[provider], chat_body(provider, max_tokens=window - 2))
+    assert status == 400
+    assert told in refusal["error"]["message"]
+
+
+def test_plain_tells_how_long_a_prompt_was_that_is_too_long(client):
+    body = chat_body("plain", messages=[{"role": "user", "content": "x " * 9000}])
+    status, refusal = client.refusal("plain", CHAT_PATHS["plain"], body)
+    assert status == 400 and "your request has 9001 input tokens" in refusal["error"]["message"]
+
+
 def test_openrouter_takes_the_first_live_model_of_the_list(client):
     answer = client.completion("openrouter", model="gone", models=["cohere/north-mini-code:free"])
     assert answer["model"] == "cohere/north-mini-code:free"
@@ -832,6 +868,19 @@ def test_voyage_embeds_with_total_tokens_only(client):
     assert [len(row["embedding"]) for row in answer["data"]] == [256, 256]
     assert answer["data"][0]["embedding"] != answer["data"][1]["embedding"]
     assert answer["usage"] == {"total_tokens": 2}
+
+
+def test_voyage_without_a_payment_method_counts_calls_over_all_models(client, simulator):
+    body = {"model": "voyage-3", "input": ["a"]}
+    voyage = simulator.services["voyage_ai"]
+    assert isinstance(voyage, VoyageAI)
+    voyage.has_card = False
+    assert [client.send("voyage_ai", "/embeddings", {**body, "model": m})[0] for m in ("voyage-3", "voyage-4")] == [200, 200]
+    assert client.send("voyage_ai", "/embeddings", {**body, "input": ["a "] * 10_000})[0] == 400  # not counted
+    assert client.send("voyage_ai", "/embeddings", {**body, "input": ["a a a a a a a a a a a"] * 999})[0] == 429
+    assert client.send("voyage_ai", "/embeddings", body)[0] == 200
+    status, refusal = client.refusal("voyage_ai", "/embeddings", body)
+    assert status == 429 and "3 RPM and 10K TPM" in refusal["detail"]
 
 
 def test_voyage_base64_holds_the_same_numbers(client):
@@ -1126,8 +1175,13 @@ def test_groq_limits_name_their_window_and_wait():
     answer = errors.groq_rate_limit(window="tpd", limit=200000, used=199100, requested=2400, wait="9m38.016s")
     message = answer.body["error"]["message"]
     assert "tokens per day (TPD): Limit 200000, Used 199100, Requested 2400. Please try again in 9m38.016s." in message
-    assert "retry-after" not in answer.headers
-    assert errors.groq_rate_limit(wait="2.25s").headers == {"retry-after": "2"}
+    assert (answer.headers["retry-after"], answer.headers["x-ratelimit-remaining-tokens"]) == ("579", "7421")
+    minute = errors.groq_rate_limit(wait="2.25s", limit=8000, used=7900).headers
+    assert (minute["retry-after"], minute["x-ratelimit-remaining-tokens"], minute["x-ratelimit-reset-tokens"]) == (
+        "3",
+        "100",
+        "2.25s",
+    )
 
 
 def test_gemini_quota_tells_its_window_in_the_quota_id_only():

@@ -7,9 +7,11 @@ the status as `code`, cerebras is flat, voyage_ai has `detail` only.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from math import ceil
 from typing import Any
 
 from tests.e2e.simulator.behaviours import Reply, StreamEvent, reply
@@ -44,16 +46,32 @@ def groq_rate_limit(
     requested: int = 400,
     wait: str = "2.25s",
 ) -> Reply:
-    """429 of one window (rpm, rpd, tpm, tpd); `wait` is a Go duration, and stands as `retry-after` where it is plain seconds."""
+    """429 of one window (rpm, rpd, tpm, tpd); `wait` is a Go duration, `retry-after` the whole seconds of it.
+
+    The quota headers are those of every answer: requests of the day, tokens of the minute, whichever window was met.
+    """
     kind, words = GROQ_WINDOWS[window]
     message = (
         f"Rate limit reached for model `{model}` in organization `org_01x` service tier `on_demand` on {words}: "
         f"Limit {limit}, Used {used}, Requested {requested}. Please try again in {wait}. "
         "Need more tokens? Upgrade to Dev Tier today at https://console.groq.com/settings/billing"
     )
-    seconds = wait.removesuffix("s")
-    headers = {"retry-after": str(max(1, round(float(seconds))))} if seconds.replace(".", "").isdigit() else {}
+    headers = {"retry-after": str(ceil(go_seconds(wait)))}
+    for name, counted, usual in (("requests", "rpd", (1000, 987)), ("tokens", "tpm", (8000, 7421))):
+        most, left = (limit, max(0, limit - used)) if counted == window else usual
+        reset = wait if counted == window else "2m59.56s" if name == "requests" else "4.34s"
+        headers |= {
+            f"x-ratelimit-limit-{name}": str(most),
+            f"x-ratelimit-remaining-{name}": str(left),
+            f"x-ratelimit-reset-{name}": reset,
+        }
     return groq(429, message, kind, "rate_limit_exceeded", headers)
+
+
+def go_seconds(duration: str) -> float:
+    """Return the seconds of a Go duration such as 9m38.016s."""
+    units = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+    return sum(float(number) * units[unit] for number, unit in re.findall(r"([0-9.]+)(ms|s|m|h)", duration))
 
 
 def groq_too_large(model: str = "openai/gpt-oss-20b", limit: int = 8000, requested: int = 12328) -> Reply:
@@ -353,6 +371,15 @@ def openrouter_payment() -> Reply:
 
 def openrouter_no_endpoints(model: str) -> Reply:
     return openrouter(404, f"No endpoints found for {model}.")
+
+
+def openrouter_context(limit: int = 65536, prompt: int = 70000, wanted: int = 1) -> Reply:
+    message = (
+        f"This endpoint's maximum context length is {limit} tokens. However, you requested about {prompt + wanted} tokens "
+        f"({prompt} of text input, {wanted} in the output). Please reduce the length of either one, or use the "
+        '"middle-out" transform to compress your prompt automatically.'
+    )
+    return openrouter(400, message)
 
 
 def openrouter_moderation() -> Reply:

@@ -36,6 +36,10 @@ class Prompt:
     stops: Sequence[str] = ()
     thinks: bool = False
 
+    @property
+    def tokens(self) -> int:
+        return max(1, sum(count_tokens(text) for _, text in self.messages))
+
 
 @dataclass(frozen=True)
 class Turn:
@@ -76,19 +80,18 @@ def count_tokens(text: str) -> int:
 
 def think(prompt: Prompt) -> Turn:
     """Return the answer to a prompt."""
-    prompt_tokens = max(1, sum(count_tokens(text) for _, text in prompt.messages))
     thoughts = THOUGHTS if prompt.thinks else ""
     call = _choose_call(prompt)
     if call:
-        return Turn("", prompt_tokens, thoughts, call)
+        return Turn("", prompt.tokens, thoughts, call)
     text = _text(prompt)
     for stop in prompt.stops:
         text = text.partition(stop)[0]
     if prompt.max_tokens is None or count_tokens(thoughts + text) <= prompt.max_tokens:
-        return Turn(text, prompt_tokens, thoughts)
+        return Turn(text, prompt.tokens, thoughts)
     thoughts = "".join(tokens_of(thoughts)[: prompt.max_tokens])
     text = "".join(tokens_of(text)[: prompt.max_tokens - count_tokens(thoughts)])
-    return Turn(text, prompt_tokens, thoughts, is_cut=True)
+    return Turn(text, prompt.tokens, thoughts, is_cut=True)
 
 
 def _choose_call(prompt: Prompt) -> tuple[str, dict[str, Any]] | None:

@@ -6,7 +6,8 @@ import base64
 import json
 import struct
 from collections.abc import Iterator, Mapping
-from typing import Any
+from dataclasses import replace
+from typing import Any, NoReturn
 
 from tests.e2e.simulator.behaviours import Answer, Reply, Stream, reply
 from tests.e2e.simulator.mind import Prompt, Turn, think, tokens_of, vector_of
@@ -27,6 +28,9 @@ class OpenAIService(Service):
 
     def check_chat(self, body: Json, facts: Facts) -> None:
         """Refuse what this provider refuses. :raises Refused: so it does."""
+
+    def check_context(self, body: Json, facts: Facts, prompt_tokens: int) -> None:
+        """As `check_chat`, of what prompt and answer together have of the window."""
 
     def check_embeddings(self, body: Json, facts: Facts) -> None:
         """As `check_chat`."""
@@ -122,7 +126,9 @@ class OpenAIService(Service):
         if not isinstance(body.get("messages"), list) or not body["messages"]:
             raise Refused(self.error(400, "'messages' : minimum number of items is 1", param="messages"))
         self.check_chat(body, facts)
-        turn = think(self.prompt(body, facts))
+        prompt = self.prompt(body, facts)
+        self.check_context(body, facts, prompt.tokens)
+        turn = think(prompt)
         if body.get("stream"):
             return self.chat_stream(turn, body, facts)
         return Reply(200, self.headers(turn, facts), body=self.completion(turn, body))
@@ -187,17 +193,21 @@ class OpenAIService(Service):
         return {"id": model, "object": "model", "created": CREATED, "owned_by": self.name}
 
 
+SMALL = Facts(context=8192, max_output=8192)
+
+
 class Plain(OpenAIService):
     """Any OpenAI-compatible server (Ollama, vLLM, llama.cpp): takes every field, every model, and every key or none.
 
-    Models whose name has "embed" embed (8 numbers); one whose name has "think" thinks.
+    Models whose name has "embed" embed (8 numbers); one whose name has "think" thinks. The window is that of a small
+    machine, and what does not fit is refused as vLLM does it.
     """
 
     name = "plain"
     prefix = "/plain"
     base = "/v1"
     test_key = "plain_test"
-    catalog = {"plain-chat": Facts(), "plain-think": Facts(reasons=True), "plain-embed": Facts("embedding", dims=(8,))}
+    catalog = {"plain-chat": SMALL, "plain-think": replace(SMALL, reasons=True), "plain-embed": Facts("embedding", dims=(8,))}
 
     def check_key(self, request: Request) -> None:
         pass
@@ -205,7 +215,21 @@ class Plain(OpenAIService):
     def facts_of(self, model: Any, kind: str | None = None) -> Facts:
         if "embed" in str(model):
             return Facts("embedding", dims=(8,))
-        return Facts(reasons="think" in str(model))
+        return replace(SMALL, reasons="think" in str(model))
+
+    def check_context(self, body: Json, facts: Facts, prompt_tokens: int) -> None:
+        wanted, window = self.max_tokens(body) or 1, facts.context
+        told = f"This model's maximum context length is {window} tokens"
+        if prompt_tokens >= window:
+            self.refuse(f"{told}. However, your request has {prompt_tokens} input tokens. Please reduce the length of the input.")
+        if prompt_tokens + wanted > window:
+            self.refuse(
+                f"'max_tokens' or 'max_completion_tokens' is too large: {wanted}. {told} and your request has {prompt_tokens} "
+                f"input tokens ({wanted} > {window} - {prompt_tokens})."
+            )
+
+    def refuse(self, message: str) -> NoReturn:
+        raise Refused(reply(400, {"error": {"message": message, "type": "BadRequestError", "param": None, "code": 400}}))
 
 
 # --- reading OpenAI's request ------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from typing import Any
 
 from tests.e2e.simulator import errors
 from tests.e2e.simulator.behaviours import Answer, Reply, Stream, reply
-from tests.e2e.simulator.mind import Turn, count_tokens, rank_documents
+from tests.e2e.simulator.mind import Prompt, Turn, count_tokens, rank_documents
 from tests.e2e.simulator.openai_api import Json, OpenAIService
 from tests.e2e.simulator.service import CREATED, Facts, Refused
 from tests.e2e.simulator.wire import Request
@@ -83,6 +83,18 @@ class OpenRouter(OpenAIService):
             raise Refused(self.error(400, '"reasoning_effort" and "reasoning.effort" must be the same'))
         if "none" in (effort, body.get("reasoning_effort")) and body["model"] in MANDATORY:
             raise Refused(self.error(400, "Reasoning is mandatory for this endpoint and cannot be disabled."))
+
+    def check_context(self, body: Json, facts: Facts, prompt_tokens: int) -> None:
+        wanted = self.max_tokens(body) or 1
+        if prompt_tokens + wanted > facts.context:
+            raise Refused(errors.openrouter_context(facts.context, prompt_tokens, wanted))
+
+    def prompt(self, body: Json, facts: Facts) -> Prompt:
+        """What the backend lacks it drops silently, unless it is required: then there is no such backend."""
+        unknown = lacked(body, facts)
+        if unknown and (body.get("provider") or {}).get("require_parameters"):
+            raise Refused(self.unknown_model(body["model"]))
+        return super().prompt({name: value for name, value in body.items() if name not in unknown}, facts)
 
     # --- answers ---------------------------------------------------------------------------------------------------
 
@@ -188,3 +200,14 @@ class OpenRouter(OpenAIService):
             "free_model_daily_requests": requests,
             "rate_limit": {"requests": -1, "interval": "10s", "note": "deprecated"},
         }
+
+
+def lacked(body: Json, facts: Facts) -> list[str]:
+    """Return the parameters of a request that no backend of the model has."""
+    form = (body.get("response_format") or {}).get("type", "text")
+    has = {
+        "response_format": form == "text" or (facts.json_schema if form == "json_schema" else facts.json_mode),
+        "tools": facts.tools,
+        "reasoning": facts.reasons,
+    }
+    return [name for name, known in has.items() if body.get(name) and not known]

@@ -2,11 +2,14 @@
 
 Quirks: errors are `{"detail": ...}`; an unknown model is a 400; `output_dimension` and `top_k` in place of `dimensions`
 and `top_n`; `encoding_format` is null or base64, never "float"; usage has `total_tokens` only; rerank answers under
-`data`; there is no list of models. Numbers other than floats (`output_dtype`) are not simulated.
+`data`; there is no list of models; without a payment method (`has_card`) three calls and 10,000 tokens a minute are all.
+Numbers other than floats (`output_dtype`) are not simulated.
 """
 
 from __future__ import annotations
 
+import threading
+import time
 from typing import Any, NoReturn
 
 from tests.e2e.simulator import errors
@@ -21,6 +24,7 @@ EMBED_FIELDS = frozenset("model input input_type truncation output_dimension out
 RERANK_FIELDS = frozenset("model query documents top_k return_documents truncation".split())
 MAX_ITEMS = 1000
 MAX_BATCH_TOKENS = 320_000
+CARDLESS_RPM, CARDLESS_TPM = 3, 10_000
 
 
 class VoyageAI(Service):
@@ -37,6 +41,26 @@ class VoyageAI(Service):
         "rerank-2.5": Facts("rerank", context=32000),
         "rerank-2.5-lite": Facts("rerank", context=32000),
     }
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.has_card = True
+        self._taken: list[tuple[float, int]] = []  # when, and how many tokens
+        self._lock = threading.Lock()
+
+    def take(self, tokens: int) -> None:
+        """Count a call of an account without a payment method (`has_card = False`), over all its models.
+
+        :raises Refused: it is one too many in a minute.
+        """
+        if self.has_card:
+            return
+        now = time.monotonic()
+        with self._lock:
+            self._taken = [(when, count) for when, count in self._taken if when > now - 60]
+            if len(self._taken) >= CARDLESS_RPM or sum(count for _, count in self._taken) + tokens > CARDLESS_TPM:
+                raise Refused(errors.voyage_rate_limit())
+            self._taken.append((now, tokens))
 
     def env(self, root: str) -> dict[str, str]:
         return {"VOYAGE_API_KEY": self.test_key, "VOYAGE_BASE_URL": self.base_url(root)}
@@ -61,6 +85,7 @@ class VoyageAI(Service):
         tokens = sum(map(count_tokens, texts))
         if tokens > MAX_BATCH_TOKENS:
             raise Refused(errors.voyage_batch_tokens(body["model"], MAX_BATCH_TOKENS, tokens))
+        self.take(tokens)
         # A prompt is put before the text for each type of input: vectors differ.
         kind = body.get("input_type")
         vectors = [
@@ -94,6 +119,7 @@ class VoyageAI(Service):
             for index, score in rank_documents(query, documents)[: body.get("top_k")]
         ]
         tokens = count_tokens(query) * len(documents) + sum(map(count_tokens, documents))
+        self.take(tokens)
         return reply(200, {"object": "list", "data": data, "model": body["model"], "usage": {"total_tokens": tokens}})
 
     def facts_of(self, body: Json, kind: str, fields: frozenset[str]) -> Facts:

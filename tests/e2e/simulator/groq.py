@@ -8,6 +8,7 @@ usage stands twice in the chunk with the finish reason; an error in mid-stream i
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import NoReturn
 
 from tests.e2e.simulator import errors
@@ -17,8 +18,17 @@ from tests.e2e.simulator.openai_api import Json, OpenAIService, image_urls_of, t
 from tests.e2e.simulator.service import CREATED, Facts, Refused, unknown_names
 from tests.e2e.simulator.wire import Request
 
-GPT_OSS = Facts(reasons=True, efforts=("low", "medium", "high"))
-QWEN = Facts(reasons=True, efforts=("none", "default"), vision=True, json_schema=False, max_output=16384)
+
+@dataclass(frozen=True)
+class GroqFacts(Facts):
+    """`tpm`: tokens of a minute, as the free tier has them."""
+
+    tpm: int = 8000
+
+
+GPT_OSS = GroqFacts(reasons=True, efforts=("low", "medium", "high"))
+QWEN = GroqFacts(reasons=True, efforts=("none", "default"), vision=True, json_schema=False, max_output=16384)
+COMPOUND = GroqFacts(tools=False, json_schema=False, max_output=8192, tpm=70_000)
 
 TOP_LEVEL = frozenset(
     "messages model max_completion_tokens max_tokens temperature top_p stop seed stream stream_options tools tool_choice "
@@ -34,7 +44,6 @@ MESSAGE_FIELDS = {
     "assistant": {"role", "content", "tool_calls", "reasoning"},
     "tool": {"role", "content", "tool_call_id"},
 }
-TOKENS_PER_MINUTE = 8000
 REQUESTS_PER_DAY = 1000
 
 
@@ -48,13 +57,13 @@ class Groq(OpenAIService):
         "openai/gpt-oss-20b": GPT_OSS,
         "openai/gpt-oss-safeguard-20b": GPT_OSS,
         "qwen/qwen3.6-27b": QWEN,
-        "qwen/qwen3.8-27b": Facts(
+        "qwen/qwen3.8-27b": GroqFacts(
             reasons=True, efforts=("none", "default", "low", "medium", "high"), vision=True, json_schema=False, max_output=16384
         ),
-        "groq/compound": Facts(tools=False, json_schema=False, max_output=8192),
-        "groq/compound-mini": Facts(tools=False, json_schema=False, max_output=8192),
-        "llama-3.3-70b-versatile": Facts(json_schema=False, max_output=32768, retired=True),
-        "llama-3.1-8b-instant": Facts(json_schema=False, max_output=131072, retired=True),
+        "groq/compound": COMPOUND,
+        "groq/compound-mini": COMPOUND,
+        "llama-3.3-70b-versatile": GroqFacts(json_schema=False, max_output=32768, retired=True),
+        "llama-3.1-8b-instant": GroqFacts(json_schema=False, max_output=131072, retired=True),
     }
 
     def __init__(self) -> None:
@@ -92,7 +101,7 @@ class Groq(OpenAIService):
             self.refuse(f"`tool calling` is not supported with this model: {body['model']}")
         self.check_format(body, facts)
         self.check_reasoning(body, facts)
-        self.check_size(body)
+        self.check_size(body, facts)
 
     def check_ranges(self, body: Json, facts: Facts) -> None:
         if not 0 <= (body.get("temperature") or 0) <= 2:
@@ -143,11 +152,12 @@ class Groq(OpenAIService):
         if shape == "raw" and (body.get("tools") or has_form):
             self.refuse("`reasoning_format` must be `parsed` or `hidden` when using JSON mode or tools")
 
-    def check_size(self, body: Json) -> None:
+    def check_size(self, body: Json, facts: Facts) -> None:
+        tpm = tpm_of(facts)
         characters = sum(len(text_of(message.get("content"))) for message in body["messages"])
         requested = characters // 4 + (self.max_tokens(body) or 0)
-        if requested > TOKENS_PER_MINUTE:
-            raise Refused(errors.groq_too_large(body["model"], TOKENS_PER_MINUTE, requested))
+        if requested > tpm:
+            raise Refused(errors.groq_too_large(body["model"], tpm, requested))
 
     def refuse(self, message: str) -> NoReturn:
         raise Refused(errors.groq(400, message))
@@ -157,13 +167,14 @@ class Groq(OpenAIService):
     def headers(self, turn: Turn | None, facts: Facts) -> dict[str, str]:
         self.served += 1
         used = turn.prompt_tokens + turn.completion_tokens if turn else 0
+        tpm = tpm_of(facts)
         return {
             "x-ratelimit-limit-requests": str(REQUESTS_PER_DAY),
-            "x-ratelimit-limit-tokens": str(TOKENS_PER_MINUTE),
+            "x-ratelimit-limit-tokens": str(tpm),
             "x-ratelimit-remaining-requests": str(max(1, REQUESTS_PER_DAY - self.served)),
-            "x-ratelimit-remaining-tokens": str(max(1, TOKENS_PER_MINUTE - used)),
+            "x-ratelimit-remaining-tokens": str(max(1, tpm - used)),
             "x-ratelimit-reset-requests": "2m59.56s",
-            "x-ratelimit-reset-tokens": f"{used * 60 / TOKENS_PER_MINUTE:.3g}s",
+            "x-ratelimit-reset-tokens": f"{used * 60 / tpm:.3g}s",
             "x-request-id": f"req_01k{next(self.numbers)}",
             "x-groq-region": "fra",
         }
@@ -237,3 +248,8 @@ class Groq(OpenAIService):
             "public_apps": None,
             "max_completion_tokens": facts.max_output,
         }
+
+
+def tpm_of(facts: Facts) -> int:
+    assert isinstance(facts, GroqFacts)
+    return facts.tpm

@@ -19,6 +19,7 @@ from gateway.providers.driver import ModelsPage
 from gateway.providers.openai_compatible.failures import CODES
 from gateway.providers.openai_compatible.fields import image_urls_of, thinks_anyway
 
+# 2026-11: .../capabilities/reasoning
 REASONING_PARAMS = frozenset({"reasoning_format", "clear_thinking", "disable_reasoning"})
 # 2026-11: the reference types penalties, logit_bias and service_tier, the page on OpenAI's compatibility
 # (.../resources/openai) says that they are refused: they are not sent. More than one answer (`n`) is not confirmed.
@@ -40,6 +41,7 @@ PARAMS = REASONING_PARAMS | {
 IMAGES = ("data:image/png;", "data:image/jpeg;")
 
 # Where a JSON schema holds further schemas: one, a list of them, or several by name.
+# Draft 2020-12: https://json-schema.org/draft/2020-12/json-schema-core
 _ONE_SCHEMA = ("items", "additionalProperties", "not", "if", "then", "else", "contains")
 _SCHEMA_LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
 _SCHEMA_MAPS = ("properties", "patternProperties", "$defs", "definitions")
@@ -53,7 +55,7 @@ class Adapter(openai_compatible.Adapter):
     joins_texts = True
     max_stops = 4
     max_tokens_name = "max_completion_tokens"
-    codes = {
+    codes = {  # 2026-11: .../support/error
         **CODES,
         "wrong_api_key": UpstreamCredentialRejected,
         "payment_required": UpstreamPaymentRequired,

@@ -26,6 +26,7 @@ from gateway.providers.openai_compatible.failures import CODES, STATUSES, ErrorF
 from gateway.providers.openai_compatible.fields import thinks_anyway
 from gateway.upstream.hints import read_retry_after
 
+# 2026-11: .../docs/reasoning
 REASONING_PARAMS = frozenset({"reasoning_format", "include_reasoning"})
 # 2026-11: https://console.groq.com/docs/api-reference#chat-create, without what it calls unsupported (penalties,
 # logprobs, logit_bias, n, metadata, store) and without service_tier: OpenAI's tiers are not Groq's.
@@ -76,7 +77,7 @@ class Adapter(openai_compatible.Adapter):
     joins_texts = True
     max_stops = 4
     max_tokens_name = "max_completion_tokens"
-    codes = {
+    codes = {  # 2026-11: .../docs/errors, and answers pasted in public issues; so are texts
         **CODES,
         "model_terms_required": model_denied,  # somebody must accept its terms in the console
         "organization_restricted": UpstreamCredentialRejected,

@@ -113,7 +113,7 @@ class Adapter(openai_compatible.Adapter):
     takes_developer_role = True
     asks_for_usage = False  # it always comes
     codes = {**CODES, **ERROR_TYPES}
-    texts = (
+    texts = (  # 2026-11: .../errors, and answers pasted in public issues
         # The model is there, but no backend of it can do what the request needs.
         (re.compile(r"no endpoints found that (?:support|can handle)", re.I), UpstreamModelFailed),
         # 2026-11: .../limits: free models need a privacy setting of the account.

@@ -65,7 +65,7 @@ class Adapter(openai_compatible.Adapter):
     """Voyage's embeddings. What is inherited for chat is never called: `cannot_serve` refuses every chat request."""
 
     texts = TEXTS
-    statuses = {
+    statuses = {  # 2026-11: .../docs/error-codes
         **STATUSES,
         403: UpstreamUnreachable,  # it refuses the address that the call came from; no key would help
         502: UpstreamOverloaded,

@@ -39,6 +39,8 @@ def model_denied(message: str, **details: Any) -> UpstreamError:
 
 
 # What a code or type in an error's body means, whatever the status: of OpenAI's own API and of those who copy it.
+# 2026-11: https://platform.openai.com/docs/guides/error-codes, https://console.groq.com/docs/errors, and the README of
+# llama.cpp's server, https://github.com/ggml-org/llama.cpp/tree/master/tools/server
 CODES: Mapping[str, ErrorClass] = {
     "invalid_api_key": UpstreamCredentialRejected,
     "context_length_exceeded": UpstreamContextTooLong,
@@ -55,6 +57,7 @@ CODES: Mapping[str, ErrorClass] = {
     "unknown_parameter": UpstreamModelFailed,
 }
 
+# 2026-11: the error pages of the providers in the catalog, which each adapter names; 498 is Groq's, 529 OpenRouter's.
 STATUSES: Mapping[int, ErrorClass] = {
     401: UpstreamCredentialRejected,
     402: UpstreamPaymentRequired,
@@ -73,7 +76,7 @@ STATUSES: Mapping[int, ErrorClass] = {
     529: UpstreamOverloaded,
 }
 
-# Which status a failure would have had, by its code or type: one inside a 200 often names none.
+# 2026-11: as CODES. Which status a failure would have had, by its code or type: one inside a 200 often names none.
 STATUSES_BY_CODE: Mapping[str, int] = {
     "invalid_request_error": 400,
     "authentication_error": 401,
@@ -88,6 +91,7 @@ STATUSES_BY_CODE: Mapping[str, int] = {
     "service_unavailable": 503,
 }
 
+# 2026-11: in the words of OpenAI, Groq, Cerebras, vLLM, llama.cpp and FastAPI, whatever their codes.
 _CONTEXT = re.compile(
     r"maximum context length|context (?:window|length|size)|context_length|too many tokens|reduce the length"
     r"|(?:prompt|input) is too long",

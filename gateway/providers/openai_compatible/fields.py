@@ -7,6 +7,7 @@ from typing import Any
 
 from gateway.domain import ChatRequest, EmbeddingRequest, Model
 
+# 2026-11: https://platform.openai.com/docs/api-reference/chat/create
 MESSAGE_FIELDS = frozenset({"role", "content", "name", "tool_calls", "tool_call_id"})
 TOOL_FIELDS = frozenset({"name", "description", "parameters", "strict"})
 

@@ -51,9 +51,11 @@ PARAMS = frozenset(
         "chat_template_kwargs",
     }
 )
+# 2026-11: the same schemas; a seed of 0 is out of range too.
 RANGES: Mapping[str, tuple[float, float]] = {"top_p": (0.001, 1), "top_k": (1, 50), "repetition_penalty": (0, 2)}
 SEEDS = (1, 9_999_999_999)
 
+# Ours, in the place of the server's 256 (2026-11: the same schemas).
 DEFAULT_OUTPUT_TOKENS = 4096
 DEFAULT_REASONING_TOKENS = 16384  # thoughts are part of the answer's tokens
 

@@ -58,7 +58,7 @@ CODES: Mapping[str, ErrorClass] = {
 }
 WRONG_ACCOUNT = frozenset({"7000", "7003"})
 
-# Texts that say more than their code, or that come without one.
+# 2026-11: as CODES. Texts that say more than their code, or that come without one.
 TEXTS: Sequence[tuple[re.Pattern[str], ErrorClass]] = (
     # 2026-11: https://developers.cloudflare.com/workers-ai/features/json-mode/
     (re.compile(r"JSON Mode couldn't be met", re.I), UpstreamModelFailed),

@@ -9,11 +9,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from datetime import UTC
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from zoneinfo import ZoneInfo
 
 MAX_HINT_S = 31 * 86400.0  # beyond any quota window of any provider: more is a mistake
 DAY_S = 86400.0
+_PACIFIC = ZoneInfo("America/Los_Angeles")
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _PIECE = re.compile(
@@ -65,6 +67,13 @@ def seconds_until(epoch: str, now: float) -> float | None:
 def seconds_until_utc_midnight(now: float) -> float:
     """Return the seconds until the next UTC day begins."""
     return DAY_S - now % DAY_S
+
+
+def seconds_until_pacific_midnight(now: float) -> float:
+    """Return the seconds until the next day begins in California; days of 23 and 25 hours are counted as they are."""
+    today = datetime.fromtimestamp(now, _PACIFIC).date()
+    midnight = datetime.combine(today + timedelta(days=1), datetime.min.time(), _PACIFIC)
+    return midnight.timestamp() - now
 
 
 def _seconds_of(unit: str) -> float:

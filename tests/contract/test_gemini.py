@@ -15,9 +15,9 @@ from gateway import errors
 from gateway.domain import Candidate, ChatRequest, Choice, Credential, EmbeddingRequest, Model, ProviderRow, QuotaReading
 from gateway.providers.base import reading
 from gateway.providers.gemini import SIGNATURE_TTL_S, Adapter
-from gateway.providers.gemini.errors import seconds_to_midnight
 from gateway.providers.gemini.messages import NO_SIGNATURE
 from gateway.providers.gemini.schema import MAX_NODES, to_openapi
+from gateway.upstream.hints import seconds_until_pacific_midnight
 from gateway.upstream.sse import Event, EventParser
 from gateway.upstream.transport import CallLimits, Transport
 from gateway.upstream.watch import Handle
@@ -749,7 +749,7 @@ def test_context_error_tells_its_numbers(adapter):
     ],
 )
 def test_day_ends_at_midnight_in_california(moment, hours):
-    assert seconds_to_midnight(moment.timestamp()) == pytest.approx(hours * 3600)
+    assert seconds_until_pacific_midnight(moment.timestamp()) == pytest.approx(hours * 3600)
 
 
 def test_message_holds_no_key_and_is_short(adapter):

@@ -9,9 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from gateway.domain import QuotaReading, Window
 from gateway.errors import (
@@ -30,10 +28,7 @@ from gateway.errors import (
 )
 from gateway.providers.base import Headers
 from gateway.providers.openai_compatible.failures import LOCATION, ErrorClass, first_of, model_denied, presentable, status_in
-from gateway.upstream.hints import parse_duration, read_retry_after
-
-# 2026-11: quotas of a day begin anew at midnight there. https://ai.google.dev/gemini-api/docs/rate-limits
-_PACIFIC = ZoneInfo("America/Los_Angeles")
+from gateway.upstream.hints import parse_duration, read_retry_after, seconds_until_pacific_midnight
 
 _STATUSES: Mapping[int, tuple[ErrorClass, str]] = {
     401: (UpstreamCredentialRejected, "The provider did not accept its API key."),
@@ -130,7 +125,7 @@ def _classify_quota(failure: Failure, hint_s: float | None, now: float) -> Upstr
         return UpstreamQuotaExhausted(
             "The provider's quota of this model is used up for today.",
             upstream_status=429,
-            retry_after_s=seconds_to_midnight(now),
+            retry_after_s=seconds_until_pacific_midnight(now),  # 2026-11: https://ai.google.dev/gemini-api/docs/rate-limits
         )
     return UpstreamRateLimited("The provider's rate limit is reached.", upstream_status=429, retry_after_s=hint_s)
 
@@ -163,7 +158,7 @@ def read_quotas(payload: Any, now: float) -> tuple[QuotaReading, ...]:
     for quota, value in failure.quotas:
         window = _window_of(quota)
         if window and value.isascii() and value.isdigit() and int(value):
-            resets_in_s = seconds_to_midnight(now) if window in ("rpd", "tpd") else failure.retry_delay_s
+            resets_in_s = seconds_until_pacific_midnight(now) if window in ("rpd", "tpd") else failure.retry_delay_s
             readings.append(QuotaReading(window, int(value), 0, resets_in_s))
     return tuple(readings)
 
@@ -176,13 +171,6 @@ def _window_of(quota: str) -> Window | None:
     if "Requests" in quota:
         return "rpd" if by_day else "rpm" if by_minute else None
     return None
-
-
-def seconds_to_midnight(now: float) -> float:
-    """Return the seconds until the day's quotas begin anew; days of 23 and 25 hours are counted as they are."""
-    today = datetime.fromtimestamp(now, _PACIFIC).date()
-    midnight = datetime.combine(today + timedelta(days=1), datetime.min.time(), _PACIFIC)
-    return midnight.timestamp() - now
 
 
 # --- the body --------------------------------------------------------------------------------------------------------

@@ -189,18 +189,18 @@ class HttpProvider(Provider):
         return EmbeddingAnswer(vectors, tokens, dropped, quota)
 
     def list_models(self, credential: Credential, limits: CallLimits, handle: Handle) -> Listing | None:
-        nobody = Candidate(self.row, Model(provider=self.row.key, id="models"), credential)
-        request = self.models_request(credential, None)
+        no_model = Candidate(self.row, Model(provider=self.row.key, id="models"), credential)
         pages: list[ModelsPage] = []
-        while request is not None:
-            if len(pages) == MOST_PAGES:
-                raise UpstreamGarbled("The provider's list of models had no end.", upstream_status=200)
-            payload, _ = self._fetch(request, nobody, limits, handle)
-            page = pages[-1].next_page if pages else None
+        page = None
+        while (request := self.models_request(credential, page)) is not None:
+            payload, _ = self._fetch(request, no_model, limits, handle)
             with reading(200):
                 pages.append(self.decode_models(payload, page))
-            following = pages[-1].next_page
-            request = self.models_request(credential, following) if following else None
+            page = pages[-1].next_page
+            if page is None:
+                break
+            if len(pages) == MOST_PAGES:
+                raise UpstreamGarbled("The provider's list of models had no end.", upstream_status=200)
         with reading(200):
             return _listing_of(pages) if pages else None
 

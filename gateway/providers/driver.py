@@ -153,7 +153,9 @@ class HttpProvider(Provider):
 
     def open_stream(self, request: ChatRequest, candidate: Candidate, limits: CallLimits, handle: Handle) -> ChatStream:
         if not self.streams_natively(request, candidate):
-            return WholeAsStream(self.complete(_unstreamed(request), candidate, _whole(limits), handle))
+            answer = self.complete(_unstreamed(request), candidate, _whole(limits), handle)
+            with reading(200):
+                return WholeAsStream(answer)
         call = self.encode_chat(request, candidate)
         response = self.transport.open(call.request, limits, handle)
         try:

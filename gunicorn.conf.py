@@ -4,7 +4,7 @@ import os
 import resource
 import sys
 
-from gateway.boot import greeting, load_configuration
+from gateway.boot import greeting, load_configuration, state_warning
 from gateway.errors import ConfigurationError
 
 try:
@@ -32,4 +32,6 @@ def on_starting(server):  # type: ignore[no-untyped-def]
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard if hard != resource.RLIM_INFINITY else max(soft, 65536), hard))
     print(f"Listening on http://{bind} with {workers} workers of {threads} threads.", file=sys.stderr)
+    if warning := state_warning(settings):
+        print(warning, file=sys.stderr)
     print(greeting(configuration), file=sys.stderr, flush=True)

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from gateway.catalog import Inventory, build_inventory, load_catalog
-from gateway.errors import ConfigurationError
+from gateway.errors import ConfigurationError, StateError
 from gateway.keys import load_or_make_key
 from gateway.providers import adapter_names
 from gateway.settings import Settings
+from gateway.state import store_from_url
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,10 @@ def load_configuration(environ: Mapping[str, str]) -> Configuration:
     inventory = None
     try:
         inventory = build_inventory(load_catalog(settings.catalog_path, adapter_names()), settings)
+    except ConfigurationError as error:
+        problems += error.problems
+    try:
+        store_from_url(settings.state_location, tls_verify=settings.state_tls_verify).close()
     except ConfigurationError as error:
         problems += error.problems
     if settings.shares_state and not settings.has_client_keys and not settings.allow_anonymous:
@@ -68,3 +73,15 @@ def greeting(configuration: Configuration) -> str:
         )
         lines.append("")
     return "\n".join(lines)
+
+
+def state_warning(settings: Settings) -> str | None:
+    """Return what to tell the operator if the state store does not answer now, None if it does. Blocks for 100 ms at most."""
+    store = store_from_url(settings.state_location, tls_verify=settings.state_tls_verify)
+    try:
+        store.ping()
+    except StateError as error:
+        return f"WARNING: the state store does not answer ({error}): quotas and cooldowns are not shared until it does."
+    finally:
+        store.close()
+    return None

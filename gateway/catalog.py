@@ -91,6 +91,11 @@ class Catalog:
             return exact
         return next((named for prefix, named in self._patterns if name.startswith(prefix)), None)
 
+    def with_retired(self, names: Collection[str]) -> Catalog:
+        """Return this catalog with these rows (`provider/id`) retired."""
+        models = tuple(replace(model, status="retired") if model.name in names else model for model in self.models)
+        return Catalog(self.providers, models, self.aliases)
+
 
 def _named(targets: Iterable[str], names: Mapping[str, Named]) -> Named:
     """Return an alias's targets as one; a target that is not there (any more) is left out."""
@@ -552,7 +557,7 @@ class Inventory:
     _missing: Mapping[str, tuple[str, ...]] = field(repr=False)
 
     def candidates(self, model: Model) -> tuple[Candidate, ...]:
-        """Return the model behind each credential of its provider, () where it is retired or cannot be called."""
+        """Return the model behind each credential of its provider, () where it is retired, has no quota or no provider."""
         return self._candidates.get(model.name, ())
 
     def missing_variables(self, provider: str) -> tuple[str, ...]:
@@ -576,7 +581,8 @@ def build_inventory(catalog: Catalog, settings: Settings) -> Inventory:
         candidates = {model.name: _stand_ins(catalog, model, sandbox) for model in catalog.models if _is_callable(model)}
         usable_providers, missing = frozenset(catalog.providers), {}
     else:
-        candidates = {model.name: _own(catalog, model, usable) for model in catalog.models if _is_callable(model)}
+        offered = (model for model in catalog.models if _is_callable(model) and model.has_quota)
+        candidates = {model.name: _own(catalog, model, usable) for model in offered}
         usable_providers = frozenset(usable)
         missing = {key: _missing_variables(row, settings) for key, row in catalog.providers.items() if key not in usable}
         if SANDBOX in missing:
@@ -609,5 +615,5 @@ def _is_callable(model: Model) -> bool:
 
 
 def _is_for_auto(model: Model) -> bool:
-    current = model.status in ("active", "preview") and 0 not in model.limits.values()
+    current = model.status in ("active", "preview") and model.has_quota
     return model.kind == "chat" and current and model.provider != SANDBOX

@@ -87,6 +87,11 @@ class Model:
         return f"{self.provider}/{self.id}"
 
     @property
+    def has_quota(self) -> bool:
+        """Whether the free tier offers it at all: a limit of 0 makes it nobody's candidate."""
+        return 0 not in self.limits.values()
+
+    @property
     def streams(self) -> bool:
         return self.kind == "chat" and "streaming" in self.capabilities
 
@@ -117,25 +122,28 @@ class Credential:
     number: int
     base_url: str
     secret: str = field(default="", repr=False)
+    id: str = field(init=False)  # for shared state: it survives reordering and tells nothing of the secret
 
-    @property
-    def id(self) -> str:
-        """A name for shared state that survives reordering and tells nothing of the secret."""
+    def __post_init__(self) -> None:
         digest = hashlib.sha256(f"{self.base_url} {self.secret}".encode()).hexdigest()
-        return f"{self.provider}#{digest[:12]}"
+        object.__setattr__(self, "id", f"{self.provider}#{digest[:12]}")
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A model behind one credential of one provider: what a single attempt is made on."""
+    """A model behind one credential of one provider: what a single attempt is made on. Its names are built once."""
 
     provider: ProviderRow
     model: Model
     credential: Credential
+    id: str = field(init=False)
+    model_scope: str = field(init=False, repr=False)
+    provider_scope: str = field(init=False, repr=False)
 
-    @property
-    def id(self) -> str:
-        return f"{self.credential.id}/{self.model.id}"
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "id", f"{self.credential.id}/{self.model.id}")
+        object.__setattr__(self, "model_scope", f"model:{self.model.name}")
+        object.__setattr__(self, "provider_scope", f"provider:{self.provider.key}")
 
 
 # --- what clients ask ----------------------------------------------------------------------------------------------

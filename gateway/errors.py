@@ -205,6 +205,7 @@ class UpstreamError(GatewayError):
     failover: ClassVar[Failover] = "yes"
     cooldown_scope: CooldownScope = "none"
     reason: ClassVar[str] = "failed"  # one word for trails and figures
+    hurts_health: ClassVar[bool] = False  # whether it lowers the model's share of answered calls
     worth_second_try: ClassVar[bool] = False  # on the same candidate, where the caller pinned it
 
     def __init__(
@@ -228,6 +229,7 @@ class UpstreamUnreachable(UpstreamError):
 
     cooldown_scope = "provider"
     reason = "unreachable"
+    hurts_health = True
 
 
 class UpstreamReset(UpstreamError):
@@ -235,6 +237,7 @@ class UpstreamReset(UpstreamError):
 
     cooldown_scope: CooldownScope = "model"
     reason = "reset"
+    hurts_health = True
     worth_second_try = True
 
 
@@ -244,6 +247,7 @@ class UpstreamTimeout(UpstreamError):
     cooldown_scope: CooldownScope = "model"
     should_retry = False
     reason = "timeout"
+    hurts_health = True
 
     def __init__(self, message: str, *, phase: TimeoutPhase) -> None:
         super().__init__(message)
@@ -288,6 +292,7 @@ class UpstreamPaymentRequired(UpstreamError):
 class UpstreamOverloaded(UpstreamError):
     cooldown_scope: CooldownScope = "model"
     reason = "overloaded"
+    hurts_health = True
     worth_second_try = True
 
 
@@ -323,6 +328,7 @@ class UpstreamModelFailed(UpstreamError):
     """The model's own failure (a malformed tool call, JSON mode not met), or a parameter that only this provider refuses."""
 
     reason = "model_failed"
+    hurts_health = True
 
 
 class UpstreamContextTooLong(UpstreamError):
@@ -350,12 +356,14 @@ class UpstreamContextTooLong(UpstreamError):
 class UpstreamFailed(UpstreamError):
     cooldown_scope: CooldownScope = "model"
     reason = "failed"
+    hurts_health = True
     worth_second_try = True
 
 
 class UpstreamGarbled(UpstreamError):
     cooldown_scope: CooldownScope = "model"
     reason = "garbled"
+    hurts_health = True
 
 
 class StreamBroken(UpstreamError):
@@ -364,6 +372,7 @@ class StreamBroken(UpstreamError):
     failover = "no"
     cooldown_scope: CooldownScope = "model"
     reason = "broken"
+    hurts_health = True
 
 
 # --- neither -------------------------------------------------------------------------------------------------------

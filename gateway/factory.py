@@ -8,14 +8,16 @@ import os
 from flask import Flask
 from flask_cors import CORS
 
-from gateway.api import chat, embeddings, exchange, health, models, replies
+from gateway.api import chat, embeddings, exchange, health, models, replies, routing
 from gateway.api.paths import CanonicalPaths
 from gateway.auth import Keyring
 from gateway.boot import Configuration, load_configuration
-from gateway.catalog import Inventory
+from gateway.catalog import Inventory, build_inventory
 from gateway.providers import load_adapter
 from gateway.providers.base import Notes, Provider
+from gateway.routing.discovery import Discovery
 from gateway.routing.dispatcher import Dispatcher
+from gateway.routing.roster import Roster
 from gateway.services import Services
 from gateway.settings import Settings
 from gateway.state import store_from_url
@@ -44,7 +46,7 @@ def create_app(
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
     app.before_request(exchange.begin_exchange)
-    for blueprint in (chat.bp, embeddings.bp, models.bp, health.bp):
+    for blueprint in (chat.bp, embeddings.bp, models.bp, routing.bp, health.bp):
         app.register_blueprint(blueprint)
     allow_browsers(app, services.settings)
     # After CORS, so that its hook runs before: a head that ends in an id ending in 0 looks to simple load tools like
@@ -56,19 +58,15 @@ def create_app(
 
 def build_services(configuration: Configuration, *, store: StateStore | None, telemetry: Telemetry) -> Services:
     settings, inventory = configuration.settings, configuration.inventory
-    guarded = Guard(store or store_from_url(state_url(settings), tls_verify=settings.state_tls_verify), telemetry.state_failed)
-    dispatcher = Dispatcher(
-        inventory=inventory,
-        providers=build_providers(inventory, settings, guarded),
-        store=guarded,
-        settings=settings,
-        telemetry=telemetry,
-    )
+    guarded = Guard(store or open_store(settings, telemetry), telemetry.state_failed)
+    providers = build_providers(inventory, settings, guarded)
+    roster = Roster(inventory, providers, rebuild=lambda catalog: build_inventory(catalog, settings))
     return Services(
         settings=settings,
-        inventory=inventory,
+        roster=roster,
         keyring=Keyring(settings),
-        dispatcher=dispatcher,
+        dispatcher=Dispatcher(roster=roster, providers=providers, store=guarded, settings=settings, telemetry=telemetry),
+        discovery=Discovery(roster, providers, guarded),
         store=guarded,
         telemetry=telemetry,
         watch=Watch(),
@@ -85,8 +83,11 @@ def build_providers(inventory: Inventory, settings: Settings, notes: Notes) -> d
     return {key: load_adapter(row.adapter)(row, transport, notes) for key, row in rows.items()}
 
 
-def state_url(settings: Settings) -> str:
-    return settings.state_url or f"sqlite:///{settings.data_dir / 'state.sqlite3'}"
+def open_store(settings: Settings, telemetry: Telemetry) -> StateStore:
+    def lost(changes: int) -> None:
+        telemetry.state_failed("write")
+
+    return store_from_url(settings.state_location, tls_verify=settings.state_tls_verify, on_lost=lost)
 
 
 def allow_browsers(app: Flask, settings: Settings) -> None:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, cast
 
+from flask import Flask
 from gunicorn.workers.gthread import ThreadWorker
+
+from gateway.services import Services
 
 
 class Worker(ThreadWorker):
-    """gunicorn's thread worker, which closes a connection when the application says so."""
+    """gunicorn's thread worker, which looks after the gateway's own threads, and closes a connection when it is told to."""
 
     def load_wsgi(self) -> None:
         super().load_wsgi()
+        gateway: Services = cast(Flask, self.wsgi).extensions["gateway"]
+        if gateway.settings.discovery:
+            gateway.discovery.start()
         self.wsgi = closes_on_request(self.wsgi)
 
 

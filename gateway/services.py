@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gateway.auth import Keyring
-from gateway.catalog import Inventory
+from gateway.routing.discovery import Discovery
 from gateway.routing.dispatcher import Dispatcher
+from gateway.routing.roster import Roster
 from gateway.settings import Settings
 from gateway.state.base import StateStore
 from gateway.telemetry import Telemetry
@@ -18,9 +19,10 @@ class Services:
     """Everything a request needs, built once by the factory."""
 
     settings: Settings
-    inventory: Inventory
+    roster: Roster
     keyring: Keyring
     dispatcher: Dispatcher
+    discovery: Discovery
     store: StateStore
     telemetry: Telemetry
     watch: Watch

@@ -130,6 +130,11 @@ class Settings:
         return bool(self.api_keys or self.api_key_hashes)
 
     @property
+    def state_location(self) -> str:
+        """The URL of the state store: the one that was set, or that of the embedded one."""
+        return self.state_url or f"sqlite:///{self.data_dir / 'state.sqlite3'}"
+
+    @property
     def shares_state(self) -> bool:
         """Whether several machines keep one state."""
         return self.state_url.startswith(("redis://", "rediss://"))

@@ -19,6 +19,8 @@ def create_chat_completion() -> Response:
     body = read_json(current.read_body(), request.content_type)
     chat = load_chat(body, request.headers)
     current.record.model, current.record.project_id = ",".join(chat.choice.names), chat.project_id
+    if current.is_dry_run:
+        return json_reply(dispatcher.explain_chat(chat))
     if chat.stream:
         opened = dispatcher.open_stream(chat, current.caller, current.stream_ended)
         current.served(opened.route)

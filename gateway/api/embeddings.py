@@ -24,6 +24,8 @@ def create_embeddings() -> Response:
     current.authenticate()
     wanted = load_embeddings(read_json(current.read_body(), request.content_type), request.headers)
     current.record.model, current.record.project_id = wanted.choice.names[0], wanted.project_id
+    if current.is_dry_run:
+        return json_reply(services().dispatcher.explain_embeddings(wanted))
     embeddings = services().dispatcher.embed(wanted, current.caller)
     current.served(embeddings.route, embeddings.usage)
     model = embeddings.route.candidate.model.id

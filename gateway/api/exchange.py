@@ -21,6 +21,7 @@ from gateway.upstream.watch import Handle
 
 _PROJECT = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _LONGEST_WAIT_S = 86400.0
+LONGEST_MAX_WAIT_S = 60.0  # of x-gateway-max-wait (contract §3)
 
 
 def services() -> Services:
@@ -79,7 +80,26 @@ class Exchange:
             handle=self._handle,
             started_mono=self.started_mono,
             time_limit_s=self._client_limit_s(),
+            max_wait_s=self._max_wait_s(),
         )
+
+    @property
+    def is_dry_run(self) -> bool:
+        """Whether the client only wants to know who would serve this."""
+        return self._http.headers.get("x-gateway-dry-run", "").strip().lower() in ("1", "true", "yes", "on")
+
+    def _max_wait_s(self) -> float:
+        """Return how long the client is willing to wait for quota. :raises InvalidRequest: that is no number of seconds."""
+        header = self._http.headers.get("x-gateway-max-wait", "").strip()
+        if not header:
+            return 0.0
+        try:
+            seconds = float(header)
+        except ValueError:
+            seconds = -1.0
+        if not seconds >= 0:  # NaN too
+            raise InvalidRequest(f"Send a number of seconds from 0 to {LONGEST_MAX_WAIT_S:.0f}.", param="x-gateway-max-wait")
+        return min(seconds, LONGEST_MAX_WAIT_S)
 
     def _client_limit_s(self) -> float | None:
         """Return the SDK's own time limit, less a moment to tell it why; None where it sends none."""

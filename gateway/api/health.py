@@ -1,4 +1,4 @@
-"""GET /healthz and /readyz, and HEAD /."""
+"""GET /health, /healthz and /readyz, and HEAD /."""
 
 from __future__ import annotations
 
@@ -7,8 +7,18 @@ from flask import Blueprint, Response
 from gateway.api.exchange import services
 from gateway.api.replies import json_reply
 from gateway.errors import Draining, StateError
+from gateway.routing.ledger import ATTEMPTS
+from gateway.routing.status import health_status, utc_day
+from gateway.state.base import Figures
 
 bp = Blueprint("health", __name__)
+
+
+@bp.get("/health")
+def health() -> Response:
+    """Say how each model is doing."""
+    ledger = services().dispatcher.ledger
+    return json_reply(health_status(services().roster.inventory, ledger, attempts_today()))
 
 
 @bp.get("/healthz")
@@ -33,3 +43,9 @@ def readyz() -> Response:
 def index() -> Response:
     """Say what this is, and where to go."""
     return json_reply({"object": "gateway", "models": "/v1/models", "chat": "/v1/chat/completions", "ready": "/readyz"})
+
+
+def attempts_today() -> Figures:
+    """Return the figures of the attempts of this UTC day, by model."""
+    today = utc_day(services().dispatcher.ledger.now())
+    return services().store.figures(ATTEMPTS, today, today)

@@ -8,9 +8,11 @@ from typing import Any
 from flask import Blueprint, Response, request
 
 from gateway.api.exchange import exchange, services
+from gateway.api.health import attempts_today
 from gateway.api.replies import json_reply
 from gateway.domain import AUTO_NAMES, Model
 from gateway.errors import ModelNotFound
+from gateway.routing.status import model_health
 
 bp = Blueprint("models", __name__, url_prefix="/v1")
 
@@ -19,11 +21,15 @@ CREATED = 1714000000  # of names that are no rows of the catalog: the day the AP
 
 @bp.get("/models")
 def list_models() -> Response:
-    """List what can be called now. `include` adds capabilities, aliases and the auto names (contract §2)."""
+    """List what can be called now. `include` adds capabilities, health, aliases and the auto names (contract §2)."""
     exchange().authenticate()
     include = included()
-    inventory = services().inventory
+    inventory = services().roster.inventory
     data = [describe(model, include) for model in inventory.listed]
+    if "health" in include:
+        today = attempts_today()
+        for entry, model in zip(data, inventory.listed, strict=True):
+            entry["health"] = model_health(model, inventory, services().dispatcher.ledger, today)
     if "auto" in include or services().settings.list_auto:
         data += [describe_name(name, include) for name in AUTO_NAMES]
     if "aliases" in include:
@@ -35,13 +41,16 @@ def list_models() -> Response:
 def retrieve_model(model_id: str) -> Response:
     """Return one model by the name a request may use. 404 model_not_found where nobody can be called by it."""
     exchange().authenticate()
-    include, inventory = included(), services().inventory
+    include, inventory = included(), services().roster.inventory
     if model_id in AUTO_NAMES:
         return json_reply(describe_name(model_id, include))
     named = inventory.catalog.resolve(model_id)
     usable = [model for model in named.models if inventory.candidates(model)] if named else []
     if usable:
-        return json_reply(describe(usable[0], include))
+        described = describe(usable[0], include)
+        if "health" in include:
+            described["health"] = model_health(usable[0], inventory, services().dispatcher.ledger, attempts_today())
+        return json_reply(described)
     if named and named.auto:
         return json_reply(describe_name(model_id, include))
     raise ModelNotFound("The model does not exist or has no usable provider. GET /v1/models lists those that do.", param="model")

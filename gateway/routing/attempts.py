@@ -5,12 +5,13 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from threading import BoundedSemaphore
 from typing import Generic, Protocol, TypeVar
 
-from gateway.domain import Attempt, Candidate, QuotaReading, Usage
+from gateway.domain import Attempt, Candidate, QuotaReading, ReasoningEffort, Usage
 from gateway.errors import (
     CandidatesExhausted,
     GatewayError,
@@ -22,9 +23,10 @@ from gateway.errors import (
 )
 from gateway.routing import cooldown
 from gateway.routing.candidates import Plan
-from gateway.routing.ledger import Ledger
-from gateway.routing.ranking import rank_candidates, resting_until
-from gateway.state.base import Charge, Reservation, Snapshot
+from gateway.routing.ledger import Asked, Booking, Ledger
+from gateway.routing.outlook import Moment, Out
+from gateway.routing.ranking import rank, scorer_for
+from gateway.state.base import Rest
 from gateway.telemetry import Telemetry
 from gateway.upstream.transport import interruption
 from gateway.upstream.watch import Handle
@@ -35,26 +37,34 @@ MAX_ATTEMPTS = 6  # of one request, whatever its budget (contract §5)
 FAILURES_OF_A_PROVIDER = 2  # then `auto` tries another provider first
 SECOND_TRY_PAUSE_S = (0.2, 0.5)  # shortest and longest: long enough for a restart, jittered against herds
 LONG_RETRY_AFTER_S = 60  # SDKs sleep through Retry-After silently: beyond this they are told not to
-
-_QUOTA_REASONS = frozenset({"rate_limited", "quota", "quota_too_small"})
+AFTER_RESET_S = 0.02  # a wait ends this much after the reset, when it is surely over
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """What dispatch knows of the client beside the request. `time_limit_s` is the SDK's own, None where it sends none."""
+    """What dispatch knows of the client beside the request.
+
+    `time_limit_s` is the SDK's own, None where it sends none. `max_wait_s`: how long it will wait for quota.
+    """
 
     request_id: str
     handle: Handle
     started_mono: float
     time_limit_s: float | None = None
+    max_wait_s: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long a pinned candidate is waited for: `retry_after_s` at most, or a pause drawn by `jitter(least, most)`."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """What loops have in common: how long a pinned candidate is waited for, where waiting callers sit, and chance.
 
-    retry_after_s: float
+    `jitter(least, most)` and `draw()` (from 0 to 1) are random; `seats` bounds how many requests wait for quota at a time.
+    """
+
+    retry_after_patience_s: float
+    seats: BoundedSemaphore
     jitter: Callable[[float, float], float] = random.uniform
+    draw: Callable[[], float] = random.random
 
 
 class Result(Protocol):
@@ -69,74 +79,120 @@ class Result(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Yield(Generic[T]):
-    """A successful attempt. `empty`: a `stop` with nothing in it, good enough only if nobody is left."""
+    """A successful attempt. `empty`: a `stop` with nothing in it, good enough only if nobody is left.
+
+    `ttft_s`: how long its first token took, None where it came in one piece.
+    """
 
     value: T
     result: Result
     empty: bool = False
+    ttft_s: float | None = None
     discard: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True, slots=True)
 class Won(Generic[T]):
-    """The attempt that served the request, its reservation not yet settled."""
+    """The attempt that served the request, its booking still open."""
 
     value: T
-    candidate: Candidate
-    reservation: Reservation
+    booking: Booking
     dropped: tuple[str, ...]
+    ttft_s: float | None
+
+    @property
+    def candidate(self) -> Candidate:
+        return self.booking.candidate
 
 
 class AttemptLoop:
-    """One dispatch in progress: what was tried, and who is still worth trying. `tokens`: the estimate to reserve."""
+    """One dispatch in progress: what was tried, and who is still worth trying."""
 
     def __init__(
         self,
         ledger: Ledger,
         telemetry: Telemetry,
-        patience: Patience,
+        policy: Policy,
         *,
         plan: Plan,
-        tokens: int,
+        asked: Asked,
+        effort: ReasoningEffort | None = None,
         caller: Caller,
         ends_at_mono: float,
     ) -> None:
         self.ledger = ledger
         self.telemetry = telemetry
-        self.patience = patience
+        self.policy = policy
         self.plan = plan
-        self.tokens = tokens
+        self.asked = asked
+        self.effort = effort
         self.caller = caller
         self.ends_at_mono = ends_at_mono
         self.attempts: list[Attempt] = []
-        now = ledger.clock()
-        self.snapshot: Snapshot = ledger.snapshot(plan.candidates)
-        self.waiting = [c for group in self.plan.choices for c in rank_candidates(group, self.snapshot, now)]
-        self.out: dict[str, tuple[Attempt, float, bool]] = {}  # not tried: (why, until, for its quota)
-        for candidate in self.plan.candidates:
-            until = resting_until(candidate, self.snapshot)
-            if until > now:
-                self._leave_out(candidate, "cooldown", until, for_quota=self._rests_for_quota(candidate))
-        self.failures: Counter[str] = Counter()
         self.errors: list[UpstreamError] = []
+        self.failures: Counter[str] = Counter()
         self.second_tries: set[str] = set()
-        self.failed_scopes = set(self.snapshot.rests)  # those with failures that a success takes back
         self.refusal: UpstreamRejected | None = None
+        self.waited_s = 0.0
+        self.line_up()
+
+    def line_up(self) -> None:
+        """Decide from what is known now who is tried, in which order, and who is out."""
+        moment, now = self.ledger.moment(), self.ledger.now()
+        self.insisted: set[str] = set()  # candidates to try although they rest, since this very request failed on them
+        self.out: dict[str, tuple[Candidate, Out]] = {}
+        self.oversized: list[Candidate] = []  # whose quota seems smaller than this request: only where nobody else answers
+        self.waiting = [candidate for group in self.plan.choices for candidate in self._ranked(group, moment, now)]
+
+    def _ranked(self, group: Iterable[Candidate], moment: Moment, now: float) -> list[Candidate]:
+        """Return a group in the order to try it. One that may be back goes first, a single one; others like it go last."""
+        scorer = scorer_for(self.plan.profile, self.effort)
+        healthy: list[tuple[Candidate, float]] = []
+        probes: list[tuple[Candidate, float]] = []
+        for candidate in group:
+            standing = moment.standing(candidate, now)
+            if standing.out:
+                self.out[candidate.id] = (candidate, standing.out)
+                continue
+            score = scorer.score(candidate.model, standing.merits, self.ledger.calls_in_flight(candidate))
+            (probes if standing.probes else healthy).append((candidate, score))
+        back = rank(probes, self.policy.draw)
+        return [*back[:1], *rank(healthy, self.policy.draw), *back[1:]]
 
     def attempt_all(self, call: Callable[[Candidate], Yield[T]]) -> Won[T]:
-        """Try one candidate after the other until one answers.
+        """Try one candidate after the other until one answers, waiting for quota where the caller consented.
 
         :raises GatewayError: none did, the caller is at fault, or the client left.
         """
-        while self.waiting and len(self.attempts) < MAX_ATTEMPTS and time.monotonic() < self.ends_at_mono:
-            candidate = self._take_next()
-            reservation = self._reserve(candidate)
-            if reservation is None:
-                continue
-            won = self._attempt(candidate, reservation, call)
+        while True:
+            won = self._attempt_those_waiting(call)
             if won is not None:
                 return won
-        raise self._with_attempts(self._failure())
+            if not self._wait_for_room():
+                raise self._with_attempts(self._failure())
+
+    def _attempt_those_waiting(self, call: Callable[[Candidate], Yield[T]]) -> Won[T] | None:
+        while len(self.attempts) < MAX_ATTEMPTS and time.monotonic() < self.ends_at_mono:
+            booking = self._book_next()
+            if booking is None:
+                return None
+            won = self._attempt(booking, call)
+            if won is not None:
+                return won
+        return None
+
+    def _book_next(self) -> Booking | None:
+        """Begin with the next candidate that can be had; None where nobody is left."""
+        while self.waiting or self.oversized:
+            capped = not self.waiting
+            candidate = self.oversized.pop(0) if capped else self._take_next()
+            begun = self.ledger.begin(candidate, self.asked, insist=candidate.id in self.insisted, capped=capped)
+            if isinstance(begun, Booking):
+                return begun
+            self.out[candidate.id] = (candidate, begun)
+            if begun.because == "quota_too_small" and not capped:
+                self.oversized.append(candidate)
+        return None
 
     def _take_next(self) -> Candidate:
         """Take the next in order; without a pinned order, a provider that failed twice comes after the others."""
@@ -146,54 +202,57 @@ class AttemptLoop:
             position = next(good, 0)
         return self.waiting.pop(position)
 
-    def _reserve(self, candidate: Candidate) -> Reservation | None:
-        taken = self.ledger.reserve(candidate, self.tokens)
-        if isinstance(taken, Charge):
-            self._leave_out(candidate, "quota", taken.resets_at, for_quota=True)
-            return None
-        return taken
-
-    def _attempt(self, candidate: Candidate, reservation: Reservation, call: Callable[[Candidate], Yield[T]]) -> Won[T] | None:
-        began = time.monotonic()
+    def _attempt(self, booking: Booking, call: Callable[[Candidate], Yield[T]]) -> Won[T] | None:
+        candidate = booking.candidate
+        self.out.pop(candidate.id, None)
         try:
             result = call(candidate)
         except UpstreamError as error:
-            self.ledger.settle(candidate, reservation, Usage())
-            self._failed(candidate, error, began)
+            self._failed(booking, error)
             return None
-        except GatewayError as error:
-            self.ledger.settle(candidate, reservation, Usage())
+        except GatewayError as error:  # the client left, or the worker stops: the prompt was sent all the same
+            self._record(booking, error.code, None)
+            self.ledger.abandoned(booking, Usage(self.asked.prompt_tokens))
             raise self._with_attempts(error) from None
-        self.ledger.observe_quota(candidate, result.result.quota)
-        if result.empty and self.waiting:
+        except BaseException:
+            self.ledger.abandoned(booking, Usage(self.asked.prompt_tokens))
+            raise
+        if result.empty and (self.waiting or self.oversized):
             result.discard()
-            self.ledger.settle(candidate, reservation, Usage())
-            self._record(candidate, "empty", 200, began)
+            self.ledger.empty(booking)
+            self._record(booking, "empty", 200)
             return None
-        self._record(candidate, "ok", 200, began)
-        self.ledger.recover(candidate, self.failed_scopes)
-        return Won(result.value, candidate, reservation, result.result.dropped)
+        self._record(booking, "ok", 200)
+        self.ledger.answered(booking, result.result.quota, ttft_s=result.ttft_s)
+        return Won(result.value, booking, result.result.dropped, result.ttft_s)
 
-    def _failed(self, candidate: Candidate, error: UpstreamError, began: float) -> None:
+    def _failed(self, booking: Booking, error: UpstreamError) -> None:
+        candidate = booking.candidate
         error.provider, error.model = candidate.provider.key, candidate.model.id
-        self._record(candidate, error.outcome, error.upstream_status, began)
+        self._record(booking, error.outcome, error.upstream_status)
         self.errors.append(error)
         self.failures[candidate.provider.key] += 1
-        self.ledger.observe_quota(candidate, error.quota)
-        scope, rests = self.ledger.rest(candidate, error)
-        self.failed_scopes.add(scope)
+        rest = self.ledger.failed(booking, error)
         if error.failover == "no" or self.refusal is not None:
             raise self._with_attempts(self.refusal or error) from error
+        if rest and rest.until > self.ledger.now():
+            self._leave_resting(candidate, rest, error)
         if self._waits_for_second_try(candidate, error):
             self.waiting.insert(0, candidate)
-            return
-        if rests:
-            self.waiting = [c for c in self.waiting if scope not in cooldown.scopes_over(c)]
-        if error.failover == "larger":
+            self.insisted.add(candidate.id)
+        elif error.failover == "larger":
             self.waiting = [c for c in self.waiting if c.model.context_window > candidate.model.context_window]
         elif error.failover == "once" and isinstance(error, UpstreamRejected):
             self.refusal = error
             self.waiting = [c for c in self.waiting if c.provider.key != candidate.provider.key][:1]
+
+    def _leave_resting(self, failed: Candidate, rest: Rest, error: UpstreamError) -> None:
+        """Leave out everybody whom this failure rests too."""
+        out = Out("cooldown", rest.until, isinstance(error, UpstreamRateLimited))
+        for candidate in [failed, *self.waiting]:
+            if rest.scope in cooldown.scopes_over(candidate):
+                self.out[candidate.id] = (candidate, out)
+        self.waiting = [candidate for candidate in self.waiting if candidate.id not in self.out]
 
     def _waits_for_second_try(self, candidate: Candidate, error: UpstreamError) -> bool:
         """Wait, if a pinned candidate may do better in a moment; return whether it is to be tried again."""
@@ -201,39 +260,63 @@ class AttemptLoop:
             return False
         pause_s = error.retry_after_s
         if pause_s is None and error.worth_second_try:
-            pause_s = self.patience.jitter(*SECOND_TRY_PAUSE_S)
+            pause_s = self.policy.jitter(*SECOND_TRY_PAUSE_S)
         may_wait = isinstance(error, UpstreamRateLimited) or error.worth_second_try
-        patience_s = min(self.patience.retry_after_s, self.ends_at_mono - time.monotonic())
+        patience_s = min(self.policy.retry_after_patience_s, self.ends_at_mono - time.monotonic())
         if pause_s is None or not may_wait or error.cooldown_scope == "none" or pause_s > patience_s:
             return False
         self.second_tries.add(candidate.id)
-        if self.caller.handle.wait(pause_s):
-            raise self._with_attempts(interruption(self.caller.handle))
+        self._wait(pause_s)
         return True
 
-    # --- records ---------------------------------------------------------------------------------------------------
+    # --- waiting for quota -------------------------------------------------------------------------------------------
 
-    def _record(self, candidate: Candidate, outcome: str, status: int | None, began: float) -> None:
-        ms = (time.monotonic() - began) * 1000
-        attempt = Attempt(candidate.provider.key, candidate.model.id, outcome, status, ms)
+    def _wait_for_room(self) -> bool:
+        """Wait for the soonest reset, where the caller consented to as much; return whether to go on trying.
+
+        Blocks at most as long as the caller consented to, in all, and within the budget.
+        """
+        now = self.ledger.now()
+        soonest = min((out.until for _, out in self.out.values()), default=float("inf"))
+        wait_s = max(0.0, soonest - now) + AFTER_RESET_S
+        left_s = min(self.caller.max_wait_s - self.waited_s, self.ends_at_mono - time.monotonic())
+        if wait_s > left_s or len(self.attempts) >= MAX_ATTEMPTS or not self._is_exhausted():
+            return False
+        if not self.policy.seats.acquire(blocking=False):
+            return False
+        try:
+            self._wait(wait_s)
+        finally:
+            self.policy.seats.release()
+        self.waited_s += wait_s
+        self.ledger.moment(fresh=True)
+        self.line_up()
+        return True
+
+    def _wait(self, seconds: float) -> None:
+        if self.caller.handle.wait(seconds):
+            raise self._with_attempts(interruption(self.caller.handle))
+
+    # --- records -----------------------------------------------------------------------------------------------------
+
+    def _record(self, booking: Booking, outcome: str, status: int | None) -> None:
+        ms = (time.monotonic() - booking.began_mono) * 1000
+        attempt = Attempt(booking.candidate.provider.key, booking.candidate.model.id, outcome, status, ms)
         self.attempts.append(attempt)
         self.telemetry.attempt_ended(attempt)
 
-    def _leave_out(self, candidate: Candidate, why: str, until: float, *, for_quota: bool) -> None:
-        attempt = Attempt(candidate.provider.key, candidate.model.id, why)
-        self.out[candidate.id] = (attempt, until, for_quota)
-
-    def _rests_for_quota(self, candidate: Candidate) -> bool:
-        rests = (self.snapshot.rests.get(scope) for scope in cooldown.scopes_over(candidate))
-        now = self.ledger.clock()
-        return all(rest.reason in _QUOTA_REASONS for rest in rests if rest and rest.until > now)
-
-    # --- the end ---------------------------------------------------------------------------------------------------
+    # --- the end -----------------------------------------------------------------------------------------------------
 
     def _with_attempts(self, error: GatewayError) -> GatewayError:
-        error.attempts = (*self.attempts, *(attempt for attempt, _, _ in self.out.values()))
+        tried = {(attempt.provider, attempt.model) for attempt in self.attempts}
+        left_out = [Attempt(c.provider.key, c.model.id, out.because) for c, out in self.out.values()]
+        error.attempts = (*self.attempts, *(entry for entry in left_out if (entry.provider, entry.model) not in tried))
         error.tried = len(self.attempts)
         return error
+
+    def _is_exhausted(self) -> bool:
+        """Whether nobody was tried, or all that were tried ended in quota or rate limits."""
+        return all(isinstance(error, UpstreamRateLimited) for error in self.errors)
 
     def _failure(self) -> GatewayError:
         """Return what the client is told when nobody answered (contract §5, the final status)."""
@@ -243,7 +326,7 @@ class AttemptLoop:
             return self._context_error(self.errors[-1])
         if time.monotonic() >= self.ends_at_mono:
             return UpstreamTimeout("No provider answered within the time a request may take.", phase="total")
-        if all(isinstance(error, UpstreamRateLimited) for error in self.errors):
+        if self._is_exhausted():
             return self._exhausted()
         last = self.errors[-1]
         if isinstance(last, UpstreamRateLimited):  # among other failures: no wait would surely help
@@ -254,7 +337,7 @@ class AttemptLoop:
         """Return the error in OpenAI's own words, which clients parse."""
         largest = max(candidate.model.context_window for candidate in self.plan.candidates)
         limit = error.limit_tokens or largest
-        prompt = max(error.prompt_tokens or self.tokens, limit + 1)
+        prompt = max(error.prompt_tokens or self.asked.prompt_tokens, limit + 1)
         return UpstreamContextTooLong(
             f"This model's maximum context length is {limit} tokens. However, your messages resulted in {prompt} tokens. "
             "Please reduce the length of the messages.",
@@ -265,17 +348,19 @@ class AttemptLoop:
 
     def _exhausted(self) -> CandidatesExhausted:
         """Return the refusal when quotas, rate limits and cooldowns left nobody."""
-        now = self.ledger.clock()
-        resets = [until for _, until, _ in self.out.values()]
-        resets += [now + error.retry_after_s for error in self.errors if error.retry_after_s is not None]
-        retry_after_s = max(1.0, min(resets) - now) if resets else None
-        quota_only = bool(self.out or self.errors) and all(for_quota for _, _, for_quota in self.out.values())
+        now = self.ledger.now()
+        outs = [out for _, out in self.out.values()]
+        soonest = min((out.until for out in outs), default=float("inf"))
+        retry_after_s = max(1.0, soonest - now) if soonest < float("inf") else None
+        quota_only = bool(outs or self.errors) and all(out.for_quota for out in outs)
         why = "has used up its quota or is rate limited" if quota_only else "is resting after failures or out of quota"
         when = f" Try again after {_iso(now + retry_after_s)}." if retry_after_s is not None else ""
         error = CandidatesExhausted(
             f"Every model that could serve this request {why}.{when}", quota_only=quota_only, retry_after_s=retry_after_s
         )
-        if retry_after_s is not None and retry_after_s > LONG_RETRY_AFTER_S:
+        if retry_after_s is None:
+            error.should_retry = False
+        elif retry_after_s > LONG_RETRY_AFTER_S:
             error.should_retry = False
             error.retry_at = _iso(now + retry_after_s)
         return error

@@ -1,12 +1,12 @@
 """Which candidates can serve a request: names, capabilities, reasoning tier and context window. Pure.
 
-What is resting or out of quota is not decided here: that changes from moment to moment (ranking.py, dispatcher.py).
+What is resting or out of quota is not decided here: that changes from moment to moment (outlook.py, attempts.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gateway.catalog import Inventory
 from gateway.domain import REASONING_LEVELS, Candidate, ChatRequest, Choice, EmbeddingRequest, Kind, Model
@@ -14,6 +14,7 @@ from gateway.errors import InvalidRequest, ModelNotFound
 from gateway.providers.base import Provider
 
 ANSWER_FLOOR_TOKENS = 256  # room for an answer that makes a context window "fit"; clients ask for far more than they use
+MOST_KEPT = 1000  # plans by names and features: clients use few of either
 
 _PATHS: Mapping[Kind, str] = {"chat": "/v1/chat/completions", "embedding": "/v1/embeddings", "rerank": "/v1/rerank"}
 _FEATURES = {
@@ -30,52 +31,85 @@ _FEATURES = {
 class Plan:
     """Who may serve a request: the caller's choices in the caller's order, each with its candidates.
 
-    `pinned`: the caller named models, so their order stands and a candidate is worth a second try.
+    `pinned`: the caller named models, so their order stands and a candidate is worth a second try. `profile` is the auto
+    name by whose weights candidates are ranked. `left_out` are those that cannot serve this request, and why.
     """
 
     choices: tuple[tuple[Candidate, ...], ...]
     pinned: bool
+    profile: str = "auto"
+    left_out: tuple[tuple[Candidate, str], ...] = ()
 
     @property
     def candidates(self) -> tuple[Candidate, ...]:
         return tuple(candidate for choice in self.choices for candidate in choice)
 
 
-def plan_chat(request: ChatRequest, inventory: Inventory, providers: Mapping[str, Provider]) -> Plan:
-    """Return who can serve a chat request.
+class Planner:
+    """Plans requests over one inventory. What follows from names and features alone is worked out once. Thread-safe."""
 
-    :raises ModelNotFound: a name that nobody has. :raises InvalidRequest: nobody asked for has a needed feature.
-    """
-    plan = _plan(request.choice, "chat", inventory)
-    plan = _keep(plan, lambda c: _tier_reached(request, c.model), _tier_missing)
-    for need in sorted(request.needs):
-        plan = _keep(plan, lambda c, need=need: _has(c.model, need), lambda need=need: _feature_missing(_FEATURES[need]))  # type: ignore[misc]
-    plan = _keep_servable(plan, request, providers)
-    return _keep_fitting(plan, request.prompt_tokens)
+    def __init__(self, inventory: Inventory, providers: Mapping[str, Provider]) -> None:
+        self._inventory = inventory
+        self._providers = providers
+        self._fitting: dict[tuple[Choice, frozenset[str]], Plan] = {}
 
+    def plan_chat(self, request: ChatRequest) -> Plan:
+        """Return who can serve a chat request.
 
-def plan_embeddings(request: EmbeddingRequest, inventory: Inventory) -> Plan:
-    """Return who can embed: only homes of the very model that was asked for, since vector spaces do not mix.
+        :raises ModelNotFound: a name that nobody has. :raises InvalidRequest: nobody asked for has a needed feature.
+        """
+        key = (request.choice, request.needs)
+        plan = self._fitting.get(key)
+        if plan is None:
+            plan = self._plan_fitting(request)
+            if len(self._fitting) < MOST_KEPT:
+                self._fitting[key] = plan
+        return _keep_wide(self._keep_servable(plan, request), request.prompt_tokens)
 
-    :raises ModelNotFound: a name that nobody has. :raises InvalidRequest: the model cannot return such vectors.
-    """
-    plan = _plan(request.choice, "embedding", inventory)
-    size = request.dimensions
-    return _keep(plan, lambda c: size is None or _can_size(c.model, size), lambda: _size_missing(plan))
+    def plan_embeddings(self, request: EmbeddingRequest) -> Plan:
+        """Return who can embed: only homes of the very model that was asked for, since vector spaces do not mix.
+
+        :raises ModelNotFound: a name that nobody has. :raises InvalidRequest: the model cannot return such vectors.
+        """
+        plan = _plan(request.choice, "embedding", self._inventory)
+        size = request.dimensions
+        return _keep(plan, lambda c: size is None or _can_size(c.model, size), "dimensions", lambda: _size_missing(plan))
+
+    def plan_name(self, name: str) -> Plan:
+        """Return everybody whom a name stands for, of whichever kind. :raises ModelNotFound: nobody."""
+        named = self._inventory.catalog.resolve(name)
+        kinds = {model.kind for model in named.models} if named and not named.auto else set()
+        kind: Kind = "chat" if "chat" in kinds or not kinds else kinds.pop()
+        return _plan(Choice(names=(name,)), kind, self._inventory)
+
+    def _plan_fitting(self, request: ChatRequest) -> Plan:
+        plan = _plan(request.choice, "chat", self._inventory)
+        plan = _keep(plan, lambda c: _tier_reached(request, c.model), "reasoning_tier", _tier_missing)
+        for need in sorted(request.needs):
+            plan = _keep(plan, _has(need), need, lambda need=need: _feature_missing(_FEATURES[need]))  # type: ignore[misc]
+        return plan
+
+    def _keep_servable(self, plan: Plan, request: ChatRequest) -> Plan:
+        refusals = {c.id: why for c in plan.candidates if (why := self._providers[c.provider.key].cannot_serve(request, c.model))}
+        if not refusals:
+            return plan
+        first = next(iter(refusals.values()))
+        refused = lambda: InvalidRequest(first, param="model", code="unsupported_feature")  # noqa: E731
+        return _keep(plan, lambda c: c.id not in refusals, "unsupported", refused)
 
 
 def _plan(choice: Choice, kind: Kind, inventory: Inventory) -> Plan:
     names = (choice.force_model,) if choice.force_model else choice.names
     groups = [_candidates_named(name, kind, inventory) for name in names]
-    pinned = any(not is_auto for _, is_auto in groups)
+    profile = next((auto for _, auto in groups if auto), "auto")
     choices = _without_repeats(candidates for candidates, _ in groups)
     if choice.force_provider is not None:
         choices = _only_provider(choices, choice, inventory)
-    return Plan(choices, pinned)
+    return Plan(choices, pinned=not all(auto for _, auto in groups), profile=profile)
 
 
-def _candidates_named(name: str, kind: Kind, inventory: Inventory) -> tuple[tuple[Candidate, ...], bool]:
-    """Return the candidates behind a name, and whether the name leaves the choice to the gateway."""
+def _candidates_named(name: str, kind: Kind, inventory: Inventory) -> tuple[tuple[Candidate, ...], str | None]:
+    """Return the candidates behind a name, and the auto name where it leaves the choice to the gateway."""
     named = inventory.catalog.resolve(name)
     if named is None:
         raise ModelNotFound(f"The model {_shown(name)} does not exist. GET /v1/models lists those that do.", param="model")
@@ -83,7 +117,13 @@ def _candidates_named(name: str, kind: Kind, inventory: Inventory) -> tuple[tupl
         if kind != "chat":
             raise InvalidRequest(f"Name a model for {_PATHS[kind]}: {_shown(name)} stands for chat models.", param="model")
         models: Sequence[Model] = inventory.auto_models
-        return tuple(candidate for model in (*named.models, *models) for candidate in inventory.candidates(model)), True
+        found = tuple(candidate for model in (*named.models, *models) for candidate in inventory.candidates(model))
+        if not found:
+            raise ModelNotFound(
+                "No chat model has a usable provider: set GROQ_API_KEY or another provider's key and restart the gateway.",
+                param="model",
+            )
+        return found, named.auto
     fitting = [model for model in named.models if model.kind == kind]
     if not fitting:
         path = _PATHS[named.models[0].kind]
@@ -94,7 +134,7 @@ def _candidates_named(name: str, kind: Kind, inventory: Inventory) -> tuple[tupl
     candidates = tuple(candidate for model in living for candidate in inventory.candidates(model))
     if not candidates:
         raise _unusable(name, living, inventory)
-    return candidates, False
+    return candidates, None
 
 
 def _retired(name: str, model: Model) -> ModelNotFound:
@@ -103,6 +143,9 @@ def _retired(name: str, model: Model) -> ModelNotFound:
 
 
 def _unusable(name: str, models: Iterable[Model], inventory: Inventory) -> ModelNotFound:
+    if any(model.provider in inventory.usable_providers and not model.has_quota for model in models):
+        message = f"The model {_shown(name)} has no quota at its provider's free tier. GET /v1/models lists those that have."
+        return ModelNotFound(message, param="model")
     ways = dict.fromkeys(" and ".join(inventory.missing_variables(model.provider)) for model in models)
     todo = " or ".join(way for way in ways if way) or "GATEWAY_SANDBOX=on"
     return ModelNotFound(f"The model {_shown(name)} has no usable provider: set {todo} and restart the gateway.", param="model")
@@ -132,16 +175,25 @@ def _without_repeats(groups: Iterable[tuple[Candidate, ...]]) -> tuple[tuple[Can
     return tuple(kept)
 
 
-def _keep(plan: Plan, fits: Callable[[Candidate], bool], missing: Callable[[], InvalidRequest]) -> Plan:
+def _keep(plan: Plan, fits: Callable[[Candidate], bool], why: str, missing: Callable[[], InvalidRequest]) -> Plan:
     """Return the plan with those that fit; refuse where none of many does, pass on a plan that was empty."""
-    kept = tuple(group for group in (tuple(c for c in group if fits(c)) for group in plan.choices) if group)
-    if plan.choices and not kept:
+    kept = _narrow(plan, fits, why)
+    if plan.choices and not kept.choices:
         raise missing()
-    return Plan(kept, plan.pinned)
+    return kept
 
 
-def _has(model: Model, need: str) -> bool:
-    return need in model.capabilities or (need == "json_mode" and "json_schema" in model.capabilities)
+def _narrow(plan: Plan, fits: Callable[[Candidate], bool], why: str) -> Plan:
+    left_out = tuple((candidate, why) for candidate in plan.candidates if not fits(candidate))
+    if not left_out:
+        return plan
+    kept = (tuple(filter(fits, group)) for group in plan.choices)
+    return replace(plan, choices=tuple(group for group in kept if group), left_out=plan.left_out + left_out)
+
+
+def _has(need: str) -> Callable[[Candidate], bool]:
+    enough = {need, "json_schema"} if need == "json_mode" else {need}  # who keeps to a schema can write JSON
+    return lambda candidate: not enough.isdisjoint(candidate.model.capabilities)
 
 
 def _tier_reached(request: ChatRequest, model: Model) -> bool:
@@ -164,19 +216,14 @@ def _feature_missing(feature: str) -> InvalidRequest:
     return InvalidRequest(message, param="model", code="unsupported_feature")
 
 
-def _keep_servable(plan: Plan, request: ChatRequest, providers: Mapping[str, Provider]) -> Plan:
-    reasons = {c.id: providers[c.provider.key].cannot_serve(request, c.model) for c in plan.candidates}
-    first = next((reason for reason in reasons.values() if reason), "")
-    return _keep(plan, lambda c: reasons[c.id] is None, lambda: InvalidRequest(first, param="model", code="unsupported_feature"))
-
-
-def _keep_fitting(plan: Plan, prompt_tokens: int) -> Plan:
+def _keep_wide(plan: Plan, prompt_tokens: int) -> Plan:
     """Leave out windows that are too small; where all seem so, the largest is tried: an estimate never refuses."""
     needed = prompt_tokens + ANSWER_FLOOR_TOKENS
     windows = [candidate.model.context_window for candidate in plan.candidates]
-    enough = min(needed, max(windows, default=0))
-    kept = (tuple(c for c in group if c.model.context_window >= enough) for group in plan.choices)
-    return Plan(tuple(group for group in kept if group), plan.pinned)
+    if needed <= min(windows, default=needed):
+        return plan
+    enough = min(needed, max(windows))
+    return _narrow(plan, lambda c: c.model.context_window >= enough, "context_window")
 
 
 def _can_size(model: Model, size: int) -> bool:

@@ -5,19 +5,29 @@ A scope is a string in the state store: one candidate, one model of a provider, 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from gateway.domain import Candidate
 from gateway.errors import (
+    StreamBroken,
     UpstreamCredentialRejected,
     UpstreamError,
+    UpstreamFailed,
+    UpstreamGarbled,
     UpstreamModelGone,
+    UpstreamOverloaded,
     UpstreamPaymentRequired,
     UpstreamQuotaExhausted,
     UpstreamRateLimited,
-    UpstreamUnreachable,
+    UpstreamReset,
+    UpstreamTimeout,
 )
+from gateway.state.base import Failure, Rest
 
 GROWING_S = (10.0, 20.0, 30.0)  # then 30 again: a provider that is back must be in use within half a minute
 LONGEST_S = 26 * 3600.0  # a day's quota, and two hours for clocks that disagree
+TOGETHER_S = 10.0  # two models of one provider that fail within this speak for all of it
+PROBE_S = 60.0  # how long a probe may take before another call may: its process may have died
 
 # Statements about a lasting state, not a moment: asking again soon only repeats them.
 _FIXED_S: tuple[tuple[type[UpstreamError], float], ...] = (
@@ -26,43 +36,71 @@ _FIXED_S: tuple[tuple[type[UpstreamError], float], ...] = (
     (UpstreamModelGone, 3600.0),  # withdrawn, or not for this account
     (UpstreamQuotaExhausted, 600.0),  # a day's quota that does not say when it resets: asked six times an hour
 )
-# These say outright that the next call will fail too; any other failure may have been one request's bad luck.
-_AT_ONCE: tuple[type[UpstreamError], ...] = (UpstreamRateLimited, UpstreamUnreachable, *(kind for kind, _ in _FIXED_S))
+# One request's bad luck, perhaps: the second in a row rests, where the model has ever answered. Any other failure that
+# speaks about a scope says outright that the next call will fail too.
+_PASSING = (UpstreamFailed, UpstreamOverloaded, UpstreamTimeout, UpstreamReset, UpstreamGarbled, StreamBroken)
+_PASSING_REASONS = frozenset(kind.reason for kind in _PASSING)
+_QUOTA_REASONS = frozenset({UpstreamRateLimited.reason, UpstreamQuotaExhausted.reason})
+_SCOPES = ("candidate", "model", "credential", "provider")  # as errors name them, in the order of `scopes_over`
+
+
+def failure_of(error: UpstreamError, candidate: Candidate, *, began_at: float, answered_before: bool) -> Failure | None:
+    """Return what a failed attempt means for the scope that it speaks about, None where it says nothing of the next call.
+
+    `answered_before`: the model did, at least once.
+    """
+    scope = scope_of(error, candidate)
+    return Failure(scope, error.reason, began_at, _rests_s(error, answered_before)) if scope else None
 
 
 def scope_of(error: UpstreamError, candidate: Candidate) -> str:
     """Return what the failure speaks about, "" where it says nothing of the next call."""
-    scopes = {
-        "candidate": candidate.id,
-        "model": model_scope(candidate),
-        "credential": candidate.credential.id,
-        "provider": provider_scope(candidate),
-    }
-    return scopes.get(error.cooldown_scope, "")
+    if error.cooldown_scope == "none":
+        return ""
+    return dict(zip(_SCOPES, scopes_over(candidate), strict=True))[error.cooldown_scope]
 
 
-def scopes_over(candidate: Candidate) -> tuple[str, ...]:
-    """Return every scope whose rest rests this candidate."""
-    return candidate.id, model_scope(candidate), candidate.credential.id, provider_scope(candidate)
+def scopes_over(candidate: Candidate) -> tuple[str, str, str, str]:
+    """Return every scope whose rest rests this candidate: itself, its model, its credential, its provider."""
+    return candidate.id, candidate.model_scope, candidate.credential.id, candidate.provider_scope
 
 
-def model_scope(candidate: Candidate) -> str:
-    return f"model:{candidate.model.name}"
+def provider_failure(failure: Failure, candidate: Candidate, rests: Iterable[Rest], now: float) -> Failure | None:
+    """Return the provider's failure if another of its models failed in a like way a moment ago, else None.
+
+    `rests` are those of the provider's models, this failure included. Where more than one call of each was lost already,
+    the rest is the longest at once: a dead provider costs four calls in its first minute, however many models it has.
+    """
+    if failure.scope != candidate.model_scope or failure.reason not in _PASSING_REASONS:
+        return None
+    failed = [rest for rest in rests if rest.reason in _PASSING_REASONS and now - rest.failed_at <= TOGETHER_S]
+    if all(rest.scope == failure.scope for rest in failed):
+        return None
+    lost = sum(rest.failures for rest in failed)
+    return Failure(candidate.provider_scope, failure.reason, failure.began_at, GROWING_S if lost <= 2 else GROWING_S[-1:])
 
 
-def provider_scope(candidate: Candidate) -> str:
-    return f"provider:{candidate.provider.key}"
+def failed_probe(scope: str, known: Rest | None, failure: Failure) -> Failure:
+    """Return the failure of a scope that was probed by a call which failed for a reason of its own: it rests longer."""
+    before_s = known.until - known.since if known else 0.0
+    longer = next((seconds for seconds in GROWING_S if seconds > before_s + 0.5), GROWING_S[-1])
+    return Failure(scope, failure.reason, failure.began_at, (longer,))
 
 
-def rest_s(error: UpstreamError, failures: int) -> float:
-    """Return for how many seconds the scope rests after its `failures`-th failure in a row; 0: it goes on."""
-    if error.retry_after_s is not None and isinstance(error, UpstreamRateLimited):
-        return min(max(1.0, error.retry_after_s), LONGEST_S)
+def is_for_quota(rest: Rest) -> bool:
+    """Whether a rest was told by a quota or rate limit, so that its end is a reset."""
+    return rest.reason in _QUOTA_REASONS
+
+
+def _rests_s(error: UpstreamError, answered_before: bool) -> tuple[float, ...]:
+    told = None if error.retry_after_s is None else min(max(1.0, error.retry_after_s), LONGEST_S)
+    if told is not None and isinstance(error, UpstreamRateLimited):
+        return (told,)
     for kind, seconds in _FIXED_S:
         if isinstance(error, kind):
-            return seconds
-    streak = failures if isinstance(error, _AT_ONCE) else failures - 1
-    if streak < 1:
-        return 0.0
-    growing = GROWING_S[min(streak, len(GROWING_S)) - 1]
-    return min(max(growing, error.retry_after_s or 0.0), LONGEST_S)
+            return (seconds,)
+    if told is not None:
+        return tuple(max(told, seconds) for seconds in GROWING_S)
+    unreachable = isinstance(error, UpstreamTimeout) and error.phase == "connect"
+    passing = isinstance(error, _PASSING) and not unreachable
+    return (0.0, *GROWING_S) if passing and answered_before else GROWING_S

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from threading import BoundedSemaphore
 from typing import Any
 
-from gateway.catalog import Inventory
-from gateway.domain import Attempt, Candidate, ChatRequest, EmbeddingRequest, Usage
-from gateway.errors import UpstreamError
+from gateway.domain import Attempt, Candidate, ChatRequest, EmbeddingRequest, ReasoningEffort, Usage
+from gateway.errors import UpstreamError, UpstreamTimeout
 from gateway.providers.base import Provider
-from gateway.routing.attempts import AttemptLoop, Caller, Patience, Won, Yield
-from gateway.routing.candidates import Plan, plan_chat, plan_embeddings
+from gateway.routing.attempts import AttemptLoop, Caller, Policy, Won, Yield
+from gateway.routing.candidates import Plan
 from gateway.routing.commit import Begun, begin_stream
-from gateway.routing.ledger import Ledger
+from gateway.routing.evidence import Health
+from gateway.routing.ledger import Asked, Ledger
 from gateway.routing.limits import AttemptClock
+from gateway.routing.roster import Roster
+from gateway.routing.status import routing_status
 from gateway.settings import Settings
 from gateway.state.base import StateStore
 from gateway.telemetry import Telemetry
 from gateway.upstream import shape
 from gateway.upstream.relay import Relay, RelayLimits, StreamEnd
+
+WAITING_PART = 4  # at most a quarter of the threads hold requests that wait for quota (contract §3)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,48 +71,46 @@ class Embeddings:
 
 
 class Dispatcher:
-    """Serves requests from the candidates of an inventory. Thread-safe; one a process."""
+    """Serves requests from whoever is on the roster. Thread-safe; one a process."""
 
     def __init__(
         self,
         *,
-        inventory: Inventory,
+        roster: Roster,
         providers: Mapping[str, Provider],
         store: StateStore,
         settings: Settings,
         telemetry: Telemetry,
-        clock: Callable[[], float] = time.time,
-        jitter: Callable[[float, float], float] = random.uniform,
     ) -> None:
-        self.inventory = inventory
+        self.roster = roster
         self.providers = providers
         self.settings = settings
         self.telemetry = telemetry
-        self.ledger = Ledger(store, clock)
-        self.patience = Patience(settings.retry_after_patience_s, jitter)
+        self.ledger = Ledger(store)
+        seats = BoundedSemaphore(max(1, settings.threads // WAITING_PART))
+        self.policy = Policy(retry_after_patience_s=settings.retry_after_patience_s, seats=seats)
 
     def complete(self, request: ChatRequest, caller: Caller) -> Completion:
         """Return a whole answer. Blocks at most REQUEST_DEADLINE_S.
 
         :raises GatewayError: nobody could serve it; `attempts` tells why.
         """
-        plan = plan_chat(request, self.inventory, self.providers)
         ends_at = _budget_end(caller, self.settings.request_deadline_s)
         clock = AttemptClock(self.settings, ends_at, stream=False)
 
         def call(candidate: Candidate) -> Yield[dict[str, Any]]:
-            limits = clock.chat_limits(request, candidate.model)
+            limits = clock.chat_limits(request, candidate.model, self._health(candidate))
             answer = self.providers[candidate.provider.key].complete(request, candidate, limits, caller.handle)
             body = shape.repair_completion(answer.body, model=candidate.model.id, splits_thoughts=candidate.model.reasons)
             return Yield(body, answer, empty=shape.is_empty_stop(body))
 
-        loop = self._loop(plan, request.prompt_tokens, caller, ends_at)
+        loop = self._chat_loop(request, caller, ends_at)
         won = loop.attempt_all(call)
         body = won.value
         estimated = body["usage"] is None
         body["usage"] = body["usage"] or shape.estimate_usage(request.prompt_tokens, shape.answer_chars(body))
         usage = shape.usage_of(body["usage"], estimated=estimated)
-        self.ledger.settle(won.candidate, won.reservation, usage)
+        self.ledger.ended(won.booking, usage, ttft_s=None)
         route = self._route(won, loop, request)
         body["x_gateway"] = route.x_gateway() | ({"estimated": True} if estimated else {})
         return Completion(body, route, usage)
@@ -118,23 +120,22 @@ class Dispatcher:
 
         `on_close` is called once, when the relay is closed, after everything was settled.
         """
-        plan = plan_chat(request, self.inventory, self.providers)
         ends_at = _budget_end(caller, self.settings.commit_budget_s)
         clock = AttemptClock(self.settings, ends_at, stream=True)
 
         def call(candidate: Candidate) -> Yield[Begun]:
-            limits = clock.chat_limits(request, candidate.model)
+            limits = clock.chat_limits(request, candidate.model, self._health(candidate))
+            asked_at = time.monotonic()
             begun = begin_stream(self.providers[candidate.provider.key], request, candidate, limits, caller.handle)
-            return Yield(begun, begun.stream, empty=begun.is_empty, discard=begun.stream.close)
+            ttft_s = time.monotonic() - asked_at
+            return Yield(begun, begun.stream, empty=begun.is_empty, ttft_s=ttft_s, discard=begun.stream.close)
 
-        loop = self._loop(plan, request.prompt_tokens, caller, ends_at)
+        loop = self._chat_loop(request, caller, ends_at)
         won = loop.attempt_all(call)
         route = self._route(won, loop, request)
 
         def settle_and_tell(end: StreamEnd) -> None:
-            self.ledger.settle(won.candidate, won.reservation, end.usage)
-            if isinstance(end.error, UpstreamError) and end.outcome == "broken":
-                self.ledger.rest(won.candidate, end.error)
+            self._settle_stream(won, end)
             on_close(end)
 
         relay = Relay(
@@ -151,7 +152,8 @@ class Dispatcher:
 
     def embed(self, request: EmbeddingRequest, caller: Caller) -> Embeddings:
         """Return one vector for each input, from the very model that was asked for. Errors as for `complete`."""
-        plan = plan_embeddings(request, self.inventory)
+        plan = self.roster.planner.plan_embeddings(request)
+        asked = Asked(request.prompt_tokens, inputs=len(request.inputs))
         ends_at = _budget_end(caller, self.settings.request_deadline_s)
         clock = AttemptClock(self.settings, ends_at, stream=False)
 
@@ -160,16 +162,58 @@ class Dispatcher:
             answer = self.providers[candidate.provider.key].embed(request, candidate, limits, caller.handle)
             return Yield((answer.vectors, answer.prompt_tokens), answer)
 
-        loop = self._loop(plan, request.prompt_tokens, caller, ends_at)
+        loop = self._loop(plan, asked, None, caller, ends_at)
         won = loop.attempt_all(call)
         vectors, tokens = won.value
         usage = Usage(request.prompt_tokens if tokens is None else tokens, estimated=tokens is None)
-        self.ledger.settle(won.candidate, won.reservation, usage)
+        self.ledger.ended(won.booking, usage, ttft_s=None)
         return Embeddings(vectors, self._route(won, loop, None), usage)
 
-    def _loop(self, plan: Plan, tokens: int, caller: Caller, ends_at_mono: float) -> AttemptLoop:
+    def explain_chat(self, request: ChatRequest) -> dict[str, Any]:
+        """Return who would serve a chat request, in which order, and why not the others. Nobody is asked.
+
+        :raises GatewayError: as planning it would.
+        """
+        return self._explain(",".join(request.choice.names), self.roster.planner.plan_chat(request), request.reasoning_effort)
+
+    def explain_embeddings(self, request: EmbeddingRequest) -> dict[str, Any]:
+        """The same for embeddings."""
+        return self._explain(request.choice.names[0], self.roster.planner.plan_embeddings(request), None)
+
+    def explain_name(self, name: str) -> dict[str, Any]:
+        """The same for any request that names a model. :raises ModelNotFound: nobody has that name."""
+        return self._explain(name, self.roster.planner.plan_name(name), None)
+
+    def _explain(self, asked: str, plan: Plan, effort: ReasoningEffort | None) -> dict[str, Any]:
+        return routing_status(asked, plan, self.ledger, effort, self.roster.unknown_models)
+
+    def _settle_stream(self, won: Won[Begun], end: StreamEnd) -> None:
+        ran_out = isinstance(end.error, UpstreamTimeout) and end.error.phase == "total"  # of its time, not by its fault
+        if end.outcome == "completed":
+            self.ledger.ended(won.booking, end.usage, ttft_s=won.ttft_s)
+        elif isinstance(end.error, UpstreamError) and end.outcome == "broken" and not ran_out:
+            self.ledger.broken(won.booking, end.error, end.usage)
+        else:
+            self.ledger.abandoned(won.booking, end.usage)
+
+    def _health(self, candidate: Candidate) -> Health:
+        return self.ledger.standing(candidate).health
+
+    def _chat_loop(self, request: ChatRequest, caller: Caller, ends_at_mono: float) -> AttemptLoop:
+        plan = self.roster.planner.plan_chat(request)
+        asked = Asked(request.prompt_tokens, request.max_output_tokens)
+        return self._loop(plan, asked, request.reasoning_effort, caller, ends_at_mono)
+
+    def _loop(self, plan: Plan, asked: Asked, effort: ReasoningEffort | None, caller: Caller, ends_at_mono: float) -> AttemptLoop:
         return AttemptLoop(
-            self.ledger, self.telemetry, self.patience, plan=plan, tokens=tokens, caller=caller, ends_at_mono=ends_at_mono
+            self.ledger,
+            self.telemetry,
+            self.policy,
+            plan=plan,
+            asked=asked,
+            effort=effort,
+            caller=caller,
+            ends_at_mono=ends_at_mono,
         )
 
     def _route(self, won: Won[Any], loop: AttemptLoop, request: ChatRequest | None) -> Route:

@@ -1,72 +1,214 @@
-"""Limit arithmetic: which counters a request takes from, and when they start anew. Pure.
+"""Limit arithmetic: what a request takes from each quota, what is left, and when it comes back. Pure.
 
-A counter and its bucket name one number in the state store; buckets are fixed windows of the provider's own clock.
+Every window slides: what is taken counts for a whole minute or day from then on, so that a minute of ours never overlaps
+two of the provider's, whether it counts fixed minutes, sliding ones or a bucket that refills. Only a day that ends at the
+provider's midnight does so here too. What is taken within one slot is counted together, until the last of it is over.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
-from gateway.domain import Candidate, Clock, Model, Usage, Window
-from gateway.state.base import Charge
+from gateway.domain import Candidate, Clock, Model, QuotaReading, Usage, Window
+from gateway.state.base import CORRECTION, Adjustment, Charge, LearnedLimit, Reading, Slot
 
-MINUTE_S = 60
-DAY_S = 86400
+MINUTE_S = 60.0
+DAY_S = 86400.0
+FINE_SLOT_S = 0.01  # of a minute with few requests: each is a slot by itself, and comes back when it can
+COARSE_SLOT_S = 0.5  # of a minute with many: nobody notices, and there are at most 120 slots
+FEW = {"rpm": 120, "tpm": 100_000}  # up to these limits a minute is fine
+DAY_SLOT_S = 900.0  # midnight is a multiple of it everywhere
+RATE_S = 3600.0  # a day's present rate is that of the last hour
+LEAST_RATE_S = 10.0  # and no rate is told by less than this: two calls in a second are no trend
+LEARNED_S = DAY_S  # a limit that the provider named is believed for so long
 
 _PACIFIC = ZoneInfo("America/Los_Angeles")
-_TOKEN_WINDOWS = ("tpm", "tpd")
+_MINUTES = ("rpm", "tpm")
+_TOKENS = ("tpm", "tpd")
+_OF_MODELS: tuple[Window, ...] = ("rpm", "rpd", "tpm", "tpd")
 
 
-def bucket_of(window: Window, clock: Clock, now: float) -> tuple[int, float]:
-    """Return (number of the window's current period, when it ends in epoch seconds).
-
-    A rolling day is counted as a UTC day: the provider's own headers correct it.
-    """
-    if window in ("rpm", "tpm"):
-        return int(now // MINUTE_S), (now // MINUTE_S + 1) * MINUTE_S
-    if clock == "pacific":
-        midnight = datetime.fromtimestamp(now, _PACIFIC).replace(hour=0, minute=0, second=0, microsecond=0)
-        next_midnight = (midnight + timedelta(days=1)).timestamp()  # wall-clock arithmetic: right across clock changes
-        return midnight.toordinal(), next_midnight
-    return int(now // DAY_S), (now // DAY_S + 1) * DAY_S
+# --- windows ---------------------------------------------------------------------------------------------------------
 
 
-def build_charges(candidate: Candidate, tokens: int, now: float) -> tuple[Charge, ...]:
-    """Return what one request of about `tokens` takes from each quota of the candidate, its account's included."""
-    charges = []
-    for scope, limits in ((candidate.id, candidate.model.limits), (candidate.credential.id, candidate.provider.account_limits)):
-        for window, limit in limits.items():
-            bucket, resets_at = bucket_of(window, candidate.provider.clock, now)
-            amount = amount_for(window, tokens, candidate.model)
-            charges.append(Charge(counter_name(scope, window), bucket, amount, limit, resets_at))
-    return tuple(charges)
+def slot_s(window: Window, limit: int) -> float:
+    """Return how many seconds a slot of a window holds."""
+    if window not in _MINUTES:
+        return DAY_SLOT_S
+    return FINE_SLOT_S if limit <= FEW[window] else COARSE_SLOT_S
+
+
+def counts_until(window: Window, clock: Clock, now: float) -> float:
+    """Return when what is taken now stops counting."""
+    if window in _MINUTES:
+        return now + MINUTE_S
+    return now + DAY_S if clock == "rolling" else _next_midnight(clock, int(now / DAY_SLOT_S))
+
+
+@lru_cache(maxsize=64)
+def _next_midnight(clock: Clock, slot: int) -> float:
+    begins = slot * DAY_SLOT_S
+    if clock == "utc":
+        return (begins // DAY_S + 1) * DAY_S
+    midnight = datetime.fromtimestamp(begins, _PACIFIC).replace(hour=0, minute=0, second=0, microsecond=0)
+    return (midnight + timedelta(days=1)).timestamp()  # wall-clock arithmetic: right across clock changes
+
+
+# --- quotas of a candidate -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """One limit of one candidate, and how much of it is taken. `learned`: the provider named the limit itself."""
+
+    counter: str
+    window: Window
+    limit: int
+    used: int = 0
+    resets_at: float | None = None  # when the first of what is taken comes back
+    learned: bool = False
+
+    @property
+    def left(self) -> int:
+        return max(0, self.limit - self.used)
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What a request is expected to take of one candidate: upstream calls, and tokens as the gateway guesses them."""
+
+    prompt_tokens: int = 0
+    output_tokens: int = 0
+    calls: int = 1
 
 
 def counter_name(scope: str, window: Window) -> str:
     return f"{scope}|{window}"
 
 
-def amount_for(window: Window, tokens: int, model: Model) -> int:
-    """Return how much of a window a request of so many tokens takes, before its real usage is known."""
-    if window in _TOKEN_WINDOWS:
-        return tokens
-    return neurons_for(Usage(prompt_tokens=tokens), model) if window == "neurons" else 1
+def quotas_of(
+    candidate: Candidate, counts: Mapping[str, Sequence[Slot]], limits: Mapping[str, LearnedLimit], now: float
+) -> tuple[Quota, ...]:
+    """Return every quota that a call of the candidate takes from, its account's included.
+
+    `counts` and `limits` are those of a snapshot. A limit that the provider named goes before the built-in catalog's;
+    one that an operator wrote down is only lowered by it, and a 0 stays.
+    """
+    quotas = [
+        _quota(counter_name(candidate.credential.id, window), window, limit, False, counts, now)
+        for window, limit in candidate.provider.account_limits.items()
+    ]
+    own = candidate.model.limits
+    for window in _OF_MODELS:
+        counter = counter_name(candidate.id, window)
+        known, named = own.get(window), limits.get(counter)
+        if known is None and named is None:
+            continue
+        learned = named is not None and known != 0
+        limit = _believed(known, named.limit, candidate.model.builtin) if named and learned else known or 0
+        quotas.append(_quota(counter, window, limit, learned, counts, now))
+    return tuple(quotas)
 
 
-def settled_amounts(charges: tuple[Charge, ...], usage: Usage, model: Model) -> dict[str, int]:
-    """Return by counter what the answer really took; requests stay as they were reserved."""
-    amounts = {}
+def _believed(known: int | None, named: int, builtin: bool) -> int:
+    return named if known is None or builtin else min(known, named)
+
+
+def _quota(counter: str, window: Window, limit: int, learned: bool, counts: Mapping[str, Sequence[Slot]], now: float) -> Quota:
+    slots = [slot for slot in counts.get(counter, ()) if slot.counts_until > now]
+    resets_at = min((slot.counts_until for slot in slots if slot.used), default=None)
+    return Quota(counter, window, limit, sum(slot.used for slot in slots), resets_at, learned)
+
+
+def amount_of(window: Window, demand: Demand, model: Model) -> int:
+    """Return how much of a window a request takes before its real usage is known."""
+    if window in _TOKENS:
+        return demand.prompt_tokens + demand.output_tokens
+    if window == "neurons":
+        return neurons_for(Usage(demand.prompt_tokens, demand.output_tokens), model)
+    return demand.calls
+
+
+def build_charges(
+    candidate: Candidate, quotas: Iterable[Quota], demand: Demand, now: float, *, capped: bool = False
+) -> tuple[Charge, ...]:
+    """Return what one request takes from each quota. `capped`: never more than all of it, so that an estimate which is
+    larger than a whole window does not refuse by itself."""
+    charges = []
+    for quota in quotas:
+        slot = int(now / slot_s(quota.window, quota.limit))
+        amount = amount_of(quota.window, demand, candidate.model)
+        until = counts_until(quota.window, candidate.provider.clock, now)
+        charges.append(Charge(quota.counter, slot, min(amount, quota.limit) if capped else amount, quota.limit, until))
+    return tuple(charges)
+
+
+def build_adjustments(charges: Iterable[Charge], usage: Usage, model: Model) -> list[Adjustment]:
+    """Return what replaces the estimates of a reservation by what was used; requests stay as they were reserved."""
+    adjustments = []
     for charge in charges:
         window = charge.counter.rpartition("|")[2]
-        if window in _TOKEN_WINDOWS:
-            amounts[charge.counter] = usage.total_tokens
+        if window in _TOKENS:
+            actual = usage.total_tokens
         elif window == "neurons":
-            amounts[charge.counter] = neurons_for(usage, model)
-    return amounts
+            actual = neurons_for(usage, model)
+        else:
+            continue
+        if actual != charge.amount:
+            adjustments.append(Adjustment(charge.counter, charge.slot, actual - charge.amount, charge.counts_until))
+    return adjustments
+
+
+def build_readings(candidate: Candidate, readings: Iterable[QuotaReading], now: float) -> list[Reading]:
+    """Return what a provider's headers say of a candidate's quotas. One without a reset is good until the window's end."""
+    built = []
+    for reading in readings:
+        limit = reading.limit if reading.limit is not None else candidate.model.limits.get(reading.window)
+        used = max(0, limit - reading.remaining) if limit is not None and reading.remaining is not None else None
+        if reading.resets_in_s is not None:
+            until = now + reading.resets_in_s
+        else:
+            until = counts_until(reading.window, candidate.provider.clock, now)
+        built.append(Reading(counter_name(candidate.id, reading.window), reading.limit, used, until, now + LEARNED_S))
+    return built
 
 
 def neurons_for(usage: Usage, model: Model) -> int:
     """Return Workers AI's neurons for a number of tokens; 0 where the row has no price: its 429 will tell."""
     prompt, completion = model.neurons_per_mtok or (0.0, 0.0)
     return round((usage.prompt_tokens * prompt + usage.completion_tokens * completion) / 1_000_000)
+
+
+# --- what is left ----------------------------------------------------------------------------------------------------
+
+
+def share_left(quotas: Iterable[Quota]) -> float:
+    """Return how much of the tightest quota is left, from 0 to 1; 1 where nothing is limited."""
+    return min((quota.left / quota.limit if quota.limit else 0.0 for quota in quotas), default=1.0)
+
+
+def full_until(quotas: Iterable[Quota]) -> float | None:
+    """Return until when a quota that has nothing left keeps its candidate out, None where all have some.
+
+    Infinity: a limit of 0 never has any.
+    """
+    full = [quota.resets_at if quota.limit and quota.resets_at else float("inf") for quota in quotas if not quota.left]
+    return max(full, default=None)
+
+
+def exhausted_at(quota: Quota, slots: Iterable[Slot], now: float) -> float | None:
+    """Return when the quota runs out at its present rate, None where what comes back in time keeps up with it."""
+    if not quota.left:
+        return now
+    span_s, size_s = MINUTE_S if quota.window in _MINUTES else RATE_S, slot_s(quota.window, quota.limit)
+    recent = [slot for slot in slots if slot.number != CORRECTION and (slot.number + 1) * size_s > now - span_s]
+    taken = sum(slot.used for slot in recent)
+    if not taken:
+        return None
+    began = max(now - span_s, min(slot.number for slot in recent) * size_s)
+    runs_out = now + quota.left / (taken / max(LEAST_RATE_S, now - began))
+    return runs_out if runs_out < max(slot.counts_until for slot in recent) else None

@@ -1,61 +1,225 @@
-"""What attempts mean for the state that all workers share: reservations, settlements, rests and readings."""
+"""What attempts mean for the state that all workers share: reservations, probes, failures, and what is learned.
+
+The store's verbs in terms of candidates. An attempt begins with `begin`, which gives a booking, and ends in exactly one of
+`failed`, `ended`, `broken` and `abandoned`; a stream is `answered` in between.
+"""
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 from gateway.domain import Candidate, QuotaReading, Usage
-from gateway.errors import UpstreamError
-from gateway.routing import cooldown, headroom
-from gateway.state.base import Charge, Reservation, Rest, Snapshot, StateStore
+from gateway.errors import UpstreamError, UpstreamReset, UpstreamTimeout
+from gateway.routing import cooldown, evidence, headroom
+from gateway.routing.evidence import Health
+from gateway.routing.headroom import DAY_S, Demand
+from gateway.routing.outlook import PROBE_ANSWERS_S, Moment, Out, Outlook, Standing
+from gateway.state.base import Change, Charge, Failure, Recovery, Refusal, Release, Reservation, Rest, StateStore, Tally
+
+ATTEMPTS = "attempts"  # the series of figures: by day, and by `provider/id`
+FIGURES_KEPT_DAYS = 31
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a request asks of quotas, whoever serves it. `output_tokens`: the most that the client will take, None: any."""
+
+    prompt_tokens: int = 0
+    output_tokens: int | None = None
+    inputs: int = 0  # texts to embed
+
+
+@dataclass(frozen=True, slots=True)
+class Booking:
+    """An attempt under way: what it took in advance, and since when (the store's epoch seconds, and monotonic ones)."""
+
+    candidate: Candidate
+    charges: tuple[Charge, ...]
+    leased: tuple[str, ...]
+    prompt_tokens: int
+    began_at: float
+    began_mono: float
 
 
 class Ledger:
-    """The store's verbs in terms of candidates. Thread-safe; blocks as the store does. `clock`: epoch seconds."""
+    """Thread-safe; blocks as the store does."""
 
-    def __init__(self, store: StateStore, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, store: StateStore, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._store = store
-        self.clock = clock
+        self._monotonic = monotonic
+        self._outlook = Outlook(store, monotonic)
+        self._in_flight: dict[str, int] = {}
+        self._lock = threading.Lock()
 
-    def snapshot(self, candidates: Sequence[Candidate]) -> Snapshot:
-        """Return what is known of these candidates, in one round trip."""
-        scopes = {scope for candidate in candidates for scope in cooldown.scopes_over(candidate)}
-        return self._store.snapshot((), tuple(scopes))
+    def now(self) -> float:
+        """Return the time of everything in here: the store's epoch seconds."""
+        return self._store.now()
 
-    def reserve(self, candidate: Candidate, tokens: int) -> Reservation | Charge:
-        """Take headroom for one request of about `tokens`, or return the quota that has none left."""
-        charges = headroom.build_charges(candidate, tokens, self.clock())
-        return self._store.reserve(charges) if charges else Reservation()
+    def moment(self, *, fresh: bool = False) -> Moment:
+        """Return what is known now, at most a quarter of a second old; `fresh`: read anew."""
+        return self._outlook.current(fresh=fresh)
 
-    def settle(self, candidate: Candidate, reservation: Reservation, usage: Usage) -> None:
-        """Replace what was reserved by what was used; the request itself stays counted, as providers count it."""
-        if reservation.charges:
-            self._store.settle(reservation, headroom.settled_amounts(reservation.charges, usage, candidate.model))
+    def standing(self, candidate: Candidate) -> Standing:
+        """Return how a candidate stands now."""
+        return self.moment().standing(candidate, self.now())
 
-    def rest(self, candidate: Candidate, error: UpstreamError) -> tuple[str, bool]:
-        """Note a failure against what it speaks about; return that scope ("": nothing), and whether it rests now."""
-        scope = cooldown.scope_of(error, candidate)
-        if not scope:
-            return "", False
-        known = self._store.snapshot((), (scope,)).rests.get(scope)
-        failures = (known.failures if known else 0) + 1
-        seconds = cooldown.rest_s(error, failures)
-        self._store.rest(Rest(scope, self.clock() + seconds if seconds else 0.0, failures, error.reason))
-        return scope, seconds > 0
+    def calls_in_flight(self, candidate: Candidate) -> int:
+        """Return how many calls of this process run on a candidate."""
+        return self._in_flight.get(candidate.id, 0)
 
-    def recover(self, candidate: Candidate, failed_scopes: Collection[str]) -> None:
-        """Forget the failures of those scopes that this candidate's success speaks for."""
-        scopes = [scope for scope in cooldown.scopes_over(candidate) if scope in failed_scopes]
+    # --- the beginning of an attempt -----------------------------------------------------------------------------------
+
+    def begin(self, candidate: Candidate, asked: Asked, *, insist: bool = False, capped: bool = False) -> Booking | Out:
+        """Take headroom, and the probe where a rest has just ended; or return why this candidate is not to be tried.
+
+        `insist`: a rest that this request itself caused does not count. `capped`: take no more of a quota than there is
+        of it at all, though the request seems larger.
+        """
+        moment = self.moment()
+        standing = moment.standing(candidate, self.now())
+        if standing.out and not (insist and standing.out.because in ("cooldown", "probing")):
+            return standing.out
+        leased = () if insist else standing.probes
+        if leased and not self._lease(moment, leased):
+            return Out("probing", self.now() + PROBE_ANSWERS_S, False)
+        demand = demand_of(asked, candidate, standing.health)
+        charges = headroom.build_charges(candidate, standing.quotas, demand, self.now(), capped=capped)
+        taken = self._store.reserve(charges) if charges else Reservation()
+        if isinstance(taken, Refusal):
+            self._store.write([Release(name) for name in leased])
+            return self._refused(moment, candidate, standing, taken)
+        self._count(candidate, 1)
+        return Booking(candidate, taken.charges, leased, asked.prompt_tokens, self.now(), self._monotonic())
+
+    def _lease(self, moment: Moment, names: tuple[str, ...]) -> bool:
+        granted = self._store.lease(names, cooldown.PROBE_S)
+        moment.note_lease(names, self.now() + cooldown.PROBE_S)
+        return granted
+
+    def _refused(self, moment: Moment, candidate: Candidate, standing: Standing, refusal: Refusal) -> Out:
+        if refusal.fits_at is None:
+            return Out("quota_too_small", float("inf"), True)
+        if refusal.charge.amount <= 1:  # nobody else's request would fit either
+            moment.note_full(candidate, standing, refusal.fits_at)
+        return Out("quota", refusal.fits_at, True)
+
+    # --- its end -------------------------------------------------------------------------------------------------------
+
+    def failed(self, booking: Booking, error: UpstreamError) -> Rest | None:
+        """Record a failed attempt; return the failures of what it speaks about, None where it says nothing of the next call."""
+        candidate = booking.candidate
+        # A provider that went silent or broke off has read the prompt; one that refused has not.
+        read = isinstance(error, UpstreamReset | UpstreamTimeout) and error.cooldown_scope == "model"
+        changes = self._settled(booking, Usage(booking.prompt_tokens if read else 0))
+        changes += headroom.build_readings(candidate, error.quota, self.now())
+        if error.hurts_health:
+            changes.append(evidence.lesson_of_failure(candidate.model.name))
+        return self._close_failed(booking, error, changes)
+
+    def broken(self, booking: Booking, error: UpstreamError, usage: Usage) -> None:
+        """Record a stream that broke after it had begun to answer."""
+        changes = self._settled(booking, usage)
+        changes.append(evidence.lesson_of_failure(booking.candidate.model.name))
+        self._close_failed(booking, error, changes)
+
+    def empty(self, booking: Booking) -> None:
+        """Record an answer with nothing in it: the upstream is there, the model did not speak."""
+        changes = self._settled(booking, Usage(booking.prompt_tokens))
+        changes.append(evidence.lesson_of_failure(booking.candidate.model.name))
+        self._close(booking, changes, "empty")
+
+    def abandoned(self, booking: Booking, usage: Usage) -> None:
+        """Record an attempt that nobody waits for any more: it says nothing of anybody's health."""
+        changes = self._settled(booking, usage)
+        self._store.write([*changes, *(Release(name) for name in booking.leased)])
+        self._count(booking.candidate, -1)
+
+    def answered(self, booking: Booking, quota: Sequence[QuotaReading], *, ttft_s: float | None) -> None:
+        """Record that a candidate answers, which ends its rests. `ttft_s` None: the answer was not streamed."""
+        candidate = booking.candidate
+        moment = self.moment()
+        scopes = [scope for scope in cooldown.scopes_over(candidate) if scope in moment.rests]
+        closes = any(moment.rests[scope].until for scope in scopes)
+        changes: list[Change] = [Recovery(scope, booking.began_at) for scope in scopes]
+        changes.append(evidence.lesson_of_success(candidate.model.name, ttft_s=ttft_s, closes=closes))
+        changes += headroom.build_readings(candidate, quota, self.now())
+        self._store.write(changes)
         if scopes:
-            self._store.recover(scopes)
+            moment.note_recovery([scope for scope in scopes if moment.rests[scope].since <= booking.began_at])
 
-    def observe_quota(self, candidate: Candidate, readings: Sequence[QuotaReading]) -> None:
-        """Correct our counters by what the provider says of them."""
-        now = self.clock()
-        for reading in readings:
-            limit = candidate.model.limits.get(reading.window)
-            if limit is not None and reading.remaining is not None:
-                bucket, resets_at = headroom.bucket_of(reading.window, candidate.provider.clock, now)
-                counter = headroom.counter_name(candidate.id, reading.window)
-                self._store.observe_quota(counter, bucket, max(0, limit - reading.remaining), resets_at)
+    def ended(self, booking: Booking, usage: Usage, *, ttft_s: float | None) -> None:
+        """Record that an answer is complete. `ttft_s` None: it came in one piece."""
+        took_s = self._monotonic() - booking.began_mono
+        whole_s = took_s if ttft_s is None else None
+        lesson = evidence.lesson_of_end(
+            booking.candidate.model.name,
+            usage,
+            booking.prompt_tokens,
+            whole_s=whole_s,
+            speaking_s=took_s if ttft_s is None else took_s - ttft_s,
+        )
+        self._close(booking, [*self._settled(booking, usage), lesson], "ok")
+
+    def _settled(self, booking: Booking, usage: Usage) -> list[Change]:
+        return [*headroom.build_adjustments(booking.charges, usage, booking.candidate.model)]
+
+    def _close_failed(self, booking: Booking, error: UpstreamError, changes: list[Change]) -> Rest | None:
+        candidate, moment = booking.candidate, self.moment()
+        answered_before = moment.health(candidate.model.name).answered_before
+        failure = cooldown.failure_of(error, candidate, began_at=booking.began_at, answered_before=answered_before)
+        rest = self._fail(failure, candidate, moment) if failure else None
+        for scope in booking.leased:
+            if failure is None or scope == failure.scope or not error.hurts_health:
+                # It did answer, if only to refuse: what the scope rested for is over. (No news where it failed itself.)
+                changes.append(Release(scope) if failure and scope == failure.scope else Recovery(scope, booking.began_at))
+            else:
+                self._note(self._store.fail(cooldown.failed_probe(scope, moment.rests.get(scope), failure)), moment)
+        self._close(booking, changes, f"failed:{error.reason}", rested=bool(rest and rest.since >= booking.began_at))
+        return rest
+
+    def _fail(self, failure: Failure, candidate: Candidate, moment: Moment) -> Rest:
+        rest = self._note(self._store.fail(failure), moment)
+        siblings = (known for scope, known in moment.rests.items() if scope.startswith(f"model:{candidate.provider.key}/"))
+        spreads = cooldown.provider_failure(failure, candidate, siblings, self.now())
+        return self._note(self._store.fail(spreads), moment) if spreads else rest
+
+    def _note(self, rest: Rest, moment: Moment) -> Rest:
+        moment.note_rest(rest)
+        return rest
+
+    def _close(self, booking: Booking, changes: Iterable[Change], outcome: str, *, rested: bool = False) -> None:
+        day = int(self.now() / DAY_S)
+        amounts = {"attempts": 1.0, outcome: 1.0}
+        if outcome == "ok":
+            amounts["ok_ms"] = (self._monotonic() - booking.began_mono) * 1000
+        if rested:
+            amounts["cooldowns"] = 1.0
+        keep_until = (day + FIGURES_KEPT_DAYS) * DAY_S
+        self._store.write([*changes, Tally(ATTEMPTS, day, booking.candidate.model.name, amounts, keep_until)])
+        self._count(booking.candidate, -1)
+
+    def _count(self, candidate: Candidate, change: int) -> None:
+        with self._lock:
+            left = self._in_flight.get(candidate.id, 0) + change
+            if left > 0:
+                self._in_flight[candidate.id] = left
+            else:
+                self._in_flight.pop(candidate.id, None)
+
+
+def demand_of(asked: Asked, candidate: Candidate, health: Health) -> Demand:
+    """Return what a request will about take of a candidate: never all the tokens that it may, but those that it is like to.
+
+    Where the provider itself reserves all that may come, so does the gateway, up to what a minute holds.
+    """
+    model = candidate.model
+    prompt = round(asked.prompt_tokens * health.prompt_ratio)
+    if model.kind != "chat":
+        return Demand(prompt, 0, calls=-(-asked.inputs // (model.batch or max(1, asked.inputs))))
+    most = min(asked.output_tokens or model.max_output_tokens or 1 << 30, model.max_output_tokens or 1 << 30)
+    if model.reserves_output and asked.output_tokens:
+        return Demand(prompt, max(0, min(most, model.limits.get("tpm", most) - prompt)))
+    return Demand(prompt, min(most, round(health.answer_tokens)))

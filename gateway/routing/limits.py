@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 from gateway.domain import ChatRequest, Model
+from gateway.routing.evidence import Health
 from gateway.settings import Settings
 from gateway.upstream.transport import CallLimits
 
@@ -14,6 +15,7 @@ PROMPT_TOKENS_PER_S = 5000.0  # how fast a prompt is read, at least: a large one
 WHOLE_ANSWER_S = 20.0  # the least that a whole answer is given
 TOKENS_PER_S = 25.0  # of a model whose speed nobody has measured yet
 ANSWER_TOKENS = 1024  # of an answer whose length nobody limited
+BEYOND_USUAL = 3.0  # times a model's own 95th percentile: later than that, it will hardly come
 TOOLS_IDLE_S = 120.0  # providers send a large tool call in one piece, after a long silence
 
 
@@ -28,12 +30,14 @@ class AttemptClock:
         self._stream = stream
         self._now = now
 
-    def chat_limits(self, request: ChatRequest, model: Model) -> CallLimits:
+    def chat_limits(self, request: ChatRequest, model: Model, health: Health) -> CallLimits:
+        """Return the limits of one call, by what is known of the model."""
         if not self._stream:
-            return self._whole_limits(max(WHOLE_ANSWER_S, self._answer_s(request, model)))
+            usual_s = BEYOND_USUAL * (health.whole_p95_s or 0.0)
+            return self._whole_limits(max(WHOLE_ANSWER_S, usual_s, self._answer_s(request, model, health)))
         return CallLimits(
             connect_s=self._settings.connect_timeout_s,
-            first_token_s=self.first_token_s(request, model),
+            first_token_s=self.first_token_s(request, model, health),
             idle_s=self.idle_s(request),
             deadline_mono=self._ends_at_mono,
         )
@@ -41,10 +45,10 @@ class AttemptClock:
     def embedding_limits(self) -> CallLimits:
         return self._whole_limits(WHOLE_ANSWER_S)
 
-    def first_token_s(self, request: ChatRequest, model: Model) -> float:
+    def first_token_s(self, request: ChatRequest, model: Model, health: Health) -> float:
         own = model.first_token_timeout_s
         if own is None:
-            own = self._settings.first_token_timeout_s
+            own = max(self._settings.first_token_timeout_s, BEYOND_USUAL * (health.ttft_p95_s or 0.0))
             if model.reasoning_tier is not None:
                 own = max(own, REASONING_FIRST_TOKEN_S)
         return own + request.prompt_tokens / PROMPT_TOKENS_PER_S
@@ -53,9 +57,9 @@ class AttemptClock:
         idle_s = self._settings.idle_timeout_s
         return max(idle_s, TOOLS_IDLE_S) if "tools" in request.needs else idle_s
 
-    def _answer_s(self, request: ChatRequest, model: Model) -> float:
+    def _answer_s(self, request: ChatRequest, model: Model, health: Health) -> float:
         tokens = min(request.max_output_tokens or ANSWER_TOKENS, model.max_output_tokens or ANSWER_TOKENS * 8)
-        return self.first_token_s(request, model) + tokens / TOKENS_PER_S
+        return self.first_token_s(request, model, health) + tokens / (health.tokens_per_s or TOKENS_PER_S)
 
     def _whole_limits(self, seconds: float) -> CallLimits:
         return CallLimits(

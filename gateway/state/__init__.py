@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from gateway.errors import ConfigurationError
 from gateway.state.base import StateStore
 from gateway.state.sqlite import SqliteStore
 
+SCHEMES = "sqlite:///file, redis://host:port/number or rediss://host:port/number"
 
-def store_from_url(url: str, *, tls_verify: bool = True) -> StateStore:
+
+def store_from_url(url: str, *, tls_verify: bool = True, on_lost: Callable[[int], None] = lambda count: None) -> StateStore:
     """Return the store behind `sqlite:///relative/path`, `sqlite:////absolute/path`, `redis://…` or `rediss://…`.
 
-    Nothing is opened yet: a store that is down fails its verbs, not the start.
-    """
-    if url.startswith("sqlite:///"):
-        return SqliteStore(url.removeprefix("sqlite:///"))
-    from gateway.state.redis import RedisStore  # the driver is needed by those alone who use it
+    Nothing is opened yet: a store that is down fails its verbs, not the start. `on_lost` is told how many written changes
+    were lost, from any thread.
 
-    return RedisStore(url, tls_verify=tls_verify)
+    :raises ConfigurationError: no store is behind such a URL, which is not shown: it may hold a password
+    """
+    if url.startswith("sqlite:"):
+        path = url.removeprefix("sqlite:///")
+        if path in ("", url):
+            raise ConfigurationError([f"STATE_URL: names no file; it is {SCHEMES}"])
+        return SqliteStore(path, on_lost=on_lost)
+    try:
+        from gateway.state.redis import RedisStore  # the driver is needed by those alone who use it
+    except ImportError:
+        raise ConfigurationError(["STATE_URL: needs the package redis (see requirements.txt)"]) from None
+    try:
+        return RedisStore(url, on_lost=on_lost, tls_verify=tls_verify)
+    except Exception:  # whatever the driver has to say of it may quote it
+        raise ConfigurationError([f"STATE_URL: cannot be read; it is {SCHEMES}"]) from None

@@ -1,58 +1,83 @@
-"""A store that never fails its caller: what cannot be asked is unknown, and counted (contract §5)."""
+"""A store that never fails its caller: what cannot be asked is unknown, and counted (contract §5).
+
+While the shared store is down, this process's own memory stands in for its failures and leases, so that a dead provider
+is not asked all the time; quotas are unknown and refuse nobody.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from gateway.errors import StateError
-from gateway.state.base import Charge, Reservation, Rest, Snapshot, StateStore
+from gateway.state.base import (
+    Change,
+    Charge,
+    Failure,
+    Figures,
+    Refusal,
+    Reservation,
+    Rest,
+    Snapshot,
+    StateStore,
+)
+from gateway.state.memory import MemoryStore
 
 T = TypeVar("T")
 
+PAUSE_S = 1.0  # after a failure the store is left alone for so long: a dead one must not cost every verb its time limit
+
 
 class Guard(StateStore):
-    """The same verbs without StateError. `on_failure` is called with the name of each verb that failed."""
+    """The same verbs without StateError. `on_failure` is called with the name of each verb that the store did not answer."""
 
-    def __init__(self, store: StateStore, on_failure: Callable[[str], None]) -> None:
+    def __init__(
+        self, store: StateStore, on_failure: Callable[[str], None], monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         self._store = store
+        self._spare = MemoryStore(store.now)
         self._on_failure = on_failure
+        self._monotonic = monotonic
+        self._resumes_mono = 0.0
 
-    def _try(self, verb: str, call: Callable[[], T], unknown: T) -> T:
-        try:
-            return call()
-        except StateError:
-            self._on_failure(verb)
-            return unknown
+    def _try(self, verb: str, call: Callable[[], T], stand_in: Callable[[], T]) -> T:
+        if self._monotonic() >= self._resumes_mono:
+            try:
+                return call()
+            except StateError:
+                self._resumes_mono = self._monotonic() + PAUSE_S
+        self._on_failure(verb)
+        return stand_in()
 
-    def snapshot(self, counters: Sequence[tuple[str, int]], scopes: Sequence[str]) -> Snapshot:
-        return self._try("snapshot", lambda: self._store.snapshot(counters, scopes), Snapshot())
+    def now(self) -> float:
+        return self._store.now()
 
-    def reserve(self, charges: Sequence[Charge]) -> Reservation | Charge:
-        unknown: Reservation | Charge = Reservation()
-        return self._try("reserve", lambda: self._store.reserve(charges), unknown)
+    def snapshot(self) -> Snapshot:
+        return self._try("snapshot", self._store.snapshot, self._spare.snapshot)
 
-    def settle(self, reservation: Reservation, amounts: Mapping[str, int]) -> None:
-        self._try("settle", lambda: self._store.settle(reservation, amounts), None)
+    def reserve(self, charges: Sequence[Charge]) -> Reservation | Refusal:
+        return self._try("reserve", lambda: self._store.reserve(charges), Reservation)
 
-    def observe_quota(self, counter: str, bucket: int, used: int, resets_at: float) -> None:
-        self._try("observe_quota", lambda: self._store.observe_quota(counter, bucket, used, resets_at), None)
+    def fail(self, failure: Failure) -> Rest:
+        return self._try("fail", lambda: self._store.fail(failure), lambda: self._spare.fail(failure))
 
-    def rest(self, rest: Rest) -> None:
-        self._try("rest", lambda: self._store.rest(rest), None)
+    def lease(self, names: Sequence[str], seconds: float) -> bool:
+        return self._try("lease", lambda: self._store.lease(names, seconds), lambda: self._spare.lease(names, seconds))
 
-    def recover(self, scopes: Sequence[str]) -> None:
-        self._try("recover", lambda: self._store.recover(scopes), None)
-
-    def remember(self, key: str, value: str, ttl_s: float) -> None:
-        self._try("remember", lambda: self._store.remember(key, value, ttl_s), None)
+    def write(self, changes: Sequence[Change]) -> None:
+        self._try("write", lambda: self._store.write(changes), lambda: self._spare.write(changes))
 
     def recall(self, keys: Sequence[str]) -> dict[str, str]:
-        return self._try("recall", lambda: self._store.recall(keys), {})
+        return self._try("recall", lambda: self._store.recall(keys), lambda: self._spare.recall(keys))
+
+    def figures(self, series: str, first_slot: int, last_slot: int) -> Figures:
+        nothing: Figures = {}
+        return self._try("figures", lambda: self._store.figures(series, first_slot, last_slot), lambda: nothing)
 
     def ping(self) -> None:
         """Ask the store itself. :raises StateError: it does not answer."""
         self._store.ping()
 
     def close(self) -> None:
-        self._try("close", self._store.close, None)
+        self._try("close", self._store.close, lambda: None)

@@ -1,72 +1,200 @@
-"""The store in one process's memory: the reference for the contract suite, and for tests."""
+"""The store in one process's memory: the reference for the contract suite, for tests, and while the shared one is down."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
-from gateway.state.base import Charge, Reservation, Rest, Snapshot, StateStore
+from gateway.state.base import (
+    CORRECTION,
+    FORGET_S,
+    Adjustment,
+    Change,
+    Charge,
+    Evidence,
+    Failure,
+    Figures,
+    LearnedLimit,
+    Lesson,
+    Note,
+    Reading,
+    Recovery,
+    Refusal,
+    Release,
+    Reservation,
+    Rest,
+    Slot,
+    Snapshot,
+    StateStore,
+    Tally,
+)
 
 
 class MemoryStore(StateStore):
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
-        self._lock = threading.Lock()
-        self._used: dict[tuple[str, int], int] = {}
+        self._lock = threading.RLock()
+        self._slots: dict[str, dict[int, Slot]] = {}
+        self._limits: dict[str, LearnedLimit] = {}
         self._rests: dict[str, Rest] = {}
+        self._leases: dict[str, float] = {}
+        self._evidence: dict[str, Evidence] = {}
         self._notes: dict[str, tuple[str, float]] = {}
+        self._figures: dict[tuple[str, int, str], dict[str, float]] = {}
 
-    def snapshot(self, counters: Sequence[tuple[str, int]], scopes: Sequence[str]) -> Snapshot:
+    def now(self) -> float:
+        return self._clock()
+
+    def snapshot(self) -> Snapshot:
+        now = self.now()
         with self._lock:
-            used = {key: self._used[key] for key in counters if key in self._used}
-            return Snapshot(used, {scope: self._rests[scope] for scope in scopes if scope in self._rests})
+            counts = {counter: tuple(self._counting(counter, now)) for counter in self._slots}
+            return Snapshot(
+                now,
+                {counter: slots for counter, slots in counts.items() if slots},
+                {counter: limit for counter, limit in self._limits.items() if limit.until > now},
+                {scope: rest for scope, rest in self._rests.items() if not is_forgotten(rest, now)},
+                {name: until for name, until in self._leases.items() if until > now},
+                dict(self._evidence),
+            )
 
-    def reserve(self, charges: Sequence[Charge]) -> Reservation | Charge:
+    def reserve(self, charges: Sequence[Charge]) -> Reservation | Refusal:
+        now = self.now()
         with self._lock:
             for charge in charges:
-                if self._used.get((charge.counter, charge.bucket), 0) + charge.amount > charge.limit:
-                    return charge
+                slots = self._counting(charge.counter, now)
+                if sum(slot.used for slot in slots) + charge.amount > charge.limit:
+                    return Refusal(charge, fits_at(charge, slots))
             for charge in charges:
-                self._add(charge, charge.amount)
+                self._add(charge.counter, charge.slot, charge.amount, charge.counts_until)
         return Reservation(tuple(charges))
 
-    def settle(self, reservation: Reservation, amounts: Mapping[str, int]) -> None:
+    def fail(self, failure: Failure) -> Rest:
         with self._lock:
-            for charge in reservation.charges:
-                self._add(charge, amounts.get(charge.counter, charge.amount) - charge.amount)
+            rest = after_failure(self._rests.get(failure.scope), failure, self.now())
+            self._rests[failure.scope] = rest
+            self._leases.pop(failure.scope, None)
+            return rest
 
-    def _add(self, charge: Charge, amount: int) -> None:
-        key = (charge.counter, charge.bucket)
-        self._used[key] = max(0, self._used.get(key, 0) + amount)
-
-    def observe_quota(self, counter: str, bucket: int, used: int, resets_at: float) -> None:
+    def lease(self, names: Sequence[str], seconds: float) -> bool:
+        now = self.now()
         with self._lock:
-            self._used[counter, bucket] = max(used, self._used.get((counter, bucket), 0))
+            if any(self._leases.get(name, 0.0) > now for name in names):
+                return False
+            self._leases.update(dict.fromkeys(names, now + seconds))
+            return True
 
-    def rest(self, rest: Rest) -> None:
+    def write(self, changes: Sequence[Change]) -> None:
         with self._lock:
-            known = self._rests.get(rest.scope)
-            until = max(rest.until, known.until) if known else rest.until
-            self._rests[rest.scope] = Rest(rest.scope, until, rest.failures, rest.reason)
-
-    def recover(self, scopes: Sequence[str]) -> None:
-        with self._lock:
-            for scope in scopes:
-                self._rests.pop(scope, None)
-
-    def remember(self, key: str, value: str, ttl_s: float) -> None:
-        with self._lock:
-            self._notes[key] = (value, self._clock() + ttl_s)
+            for change in changes:
+                self._apply(change)
 
     def recall(self, keys: Sequence[str]) -> dict[str, str]:
-        now = self._clock()
+        now = self.now()
         with self._lock:
             found = {key: self._notes[key] for key in keys if key in self._notes}
         return {key: value for key, (value, until) in found.items() if until > now}
+
+    def figures(self, series: str, first_slot: int, last_slot: int) -> Figures:
+        with self._lock:
+            return {
+                (slot, key): dict(amounts)
+                for (known, slot, key), amounts in self._figures.items()
+                if known == series and first_slot <= slot <= last_slot
+            }
 
     def ping(self) -> None:
         pass
 
     def close(self) -> None:
         pass
+
+    # --- changes -----------------------------------------------------------------------------------------------------
+
+    def _apply(self, change: Change) -> None:
+        match change:
+            case Adjustment(counter, slot, amount, counts_until):
+                self._add(counter, slot, amount, counts_until)
+            case Reading():
+                self._correct(change)
+            case Recovery(scope, began_at):
+                self._leases.pop(scope, None)
+                known = self._rests.get(scope)
+                if known and known.since <= began_at:
+                    del self._rests[scope]
+            case Lesson():
+                self._learn(change)
+            case Release(name):
+                self._leases.pop(name, None)
+            case Note(key, value, ttl_s):
+                self._notes[key] = (value, self.now() + ttl_s)
+            case Tally(series, slot, key, amounts):
+                sums = self._figures.setdefault((series, slot, key), {})
+                for name, added in amounts.items():
+                    sums[name] = sums.get(name, 0.0) + added
+
+    def _counting(self, counter: str, now: float) -> list[Slot]:
+        slots = self._slots.get(counter, {})
+        for number in [slot.number for slot in slots.values() if slot.counts_until <= now]:
+            del slots[number]
+        return list(slots.values())
+
+    def _add(self, counter: str, number: int, amount: int, counts_until: float) -> None:
+        slots = self._slots.setdefault(counter, {})
+        known = slots.get(number, Slot(number, 0, counts_until))
+        slots[number] = Slot(number, max(0, known.used + amount), max(known.counts_until, counts_until))
+
+    def _correct(self, reading: Reading) -> None:
+        if reading.limit is not None:
+            self._limits[reading.counter] = LearnedLimit(reading.limit, reading.limit_until)
+        if reading.used is not None:
+            slots = self._slots.setdefault(reading.counter, {})
+            own = sum(slot.used for slot in self._counting(reading.counter, self.now()) if slot.number != CORRECTION)
+            slots[CORRECTION] = Slot(CORRECTION, max(0, reading.used - own), reading.until)
+
+    def _learn(self, lesson: Lesson) -> None:
+        now = self.now()
+        known = self._evidence.get(lesson.model, Evidence((0.0,) * len(lesson.values), now))
+        self._evidence[lesson.model] = Evidence(after_lesson(known, lesson, now), now)
+
+
+# --- what every store computes the same way where its data is in Python's hands ----------------------------------------
+
+
+def fits_at(charge: Charge, slots: Iterable[Slot]) -> float | None:
+    """Return when enough of these slots have left the window for the charge to fit, None if it never will."""
+    room = charge.limit - charge.amount
+    if room < 0:
+        return None
+    used = 0
+    for slot in sorted(slots, key=lambda slot: -slot.counts_until):
+        used += slot.used
+        if used > room:
+            return slot.counts_until
+    return 0.0
+
+
+def after_failure(known: Rest | None, failure: Failure, now: float) -> Rest:
+    """Return the state of a scope after one more failure."""
+    if known is None or is_forgotten(known, now):
+        known = Rest(failure.scope)
+    if known.until and known.since > failure.began_at:
+        return known
+    failures = known.failures + 1
+    seconds = failure.rests_s[min(failures, len(failure.rests_s)) - 1]
+    if not seconds:
+        return Rest(failure.scope, known.until, known.since, failures, failure.reason, now)
+    return Rest(failure.scope, max(known.until, now + seconds), now, failures, failure.reason, now)
+
+
+def is_forgotten(rest: Rest, now: float) -> bool:
+    return max(rest.until, rest.failed_at) + FORGET_S < now
+
+
+def after_lesson(known: Evidence, lesson: Lesson, now: float) -> tuple[float, ...]:
+    """Return a model's sums after a lesson."""
+    keep = 0.5 ** (max(0.0, now - known.at) / lesson.half_life_s)
+    kept = [0.0 if position in lesson.forget else value * keep for position, value in enumerate(known.values)]
+    kept += [0.0] * (len(lesson.values) - len(kept))
+    return tuple(old + new for old, new in zip(kept, lesson.values, strict=False))

@@ -1,120 +1,309 @@
-"""The store of several machines: Redis. What must be atomic is Lua, one round trip each; times come from its clock.
+"""The store of several machines: Redis 5 or later, or Valkey; not Redis Cluster, since a script reads keys of many slots.
 
-Every key begins with `gw:`. Counters and notes expire by themselves.
+What must be atomic is Lua, one round trip each. Times come from the server's clock. Every key begins with `gw:`; what is
+over expires by itself, or is dropped by the next snapshot.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import redis
+from redis.commands.core import Script
+from redis.connection import ConnectionPool, SSLConnection, parse_url
+from redis.exceptions import DataError, NoScriptError, RedisError
 
 from gateway.errors import StateError
-from gateway.state.base import Charge, Reservation, Rest, Snapshot, StateStore
+from gateway.state.base import (
+    CORRECTION,
+    FORGET_S,
+    WAIT_S,
+    Adjustment,
+    Change,
+    Charge,
+    Evidence,
+    Failure,
+    Figures,
+    LearnedLimit,
+    Lesson,
+    Note,
+    Reading,
+    Recovery,
+    Refusal,
+    Release,
+    Reservation,
+    Rest,
+    Slot,
+    Snapshot,
+    StateStore,
+    Tally,
+)
+from gateway.state.memory import fits_at, is_forgotten
+from gateway.state.writer import Do, Writer
 
-WAIT_S = 0.1  # for a connection, and for an answer
-KEEP_S = 3600.0  # counters outlive their window: an answer may be settled late
-REST_KEEP_S = 3600  # and a streak of failures the rest it led to
+KEEP_EVIDENCE_S = 30 * 86400.0  # a model that nobody used for so long is learned anew
+INDEX, LIMITS, RESTS, LEASES, EVIDENCE = "gw:counters", "gw:limits", "gw:rests", "gw:leases", "gw:evidence"
+COUNTER, NOTE, SERIES, FIGURES = "gw:count:", "gw:note:", "gw:series:", "gw:figures:"
+MARK = "\x1f"  # between the key and the field of a figure
+SCRIPTS = ("reserve", "adjust", "correct", "fail", "recover", "lease", "learn", "tally", "figures", "snapshot")
+ABOUT_COUNTERS = ("reserve", "adjust", "correct")
+
+Command = tuple[Any, ...]
 
 
 class RedisStore(StateStore):
-    """A Redis server or a compatible one. Connections are opened at first use, so after the fork."""
+    """Connections are opened at first use, so after the fork. `on_lost` is told how many written changes were not kept.
 
-    def __init__(self, url: str, *, tls_verify: bool = True) -> None:
-        options: dict[str, Any] = {"ssl_cert_reqs": "required" if tls_verify else "none"} if url.startswith("rediss:") else {}
-        self._redis = redis.Redis.from_url(
-            url, decode_responses=True, socket_timeout=WAIT_S, socket_connect_timeout=WAIT_S, retry=None, **options
+    `clock`: instead of the server's, for tests.
+
+    :raises ValueError, TypeError, RedisError: the driver cannot read the URL; the message may hold parts of it
+    """
+
+    def __init__(
+        self,
+        url: str,
+        clock: Callable[[], float] | None = None,
+        on_lost: Callable[[int], None] = lambda count: None,
+        *,
+        tls_verify: bool = True,
+    ) -> None:
+        self._redis = redis.Redis(connection_pool=build_pool(url, tls_verify=tls_verify))
+        self._scripts: dict[str, Script] = {name: self._redis.register_script(load_script(name)) for name in SCRIPTS}
+        self._clock = clock or time.time
+        self._offset_s = 0.0  # what the server's clock is ahead of ours
+        self._in_time = clock is not None  # whether the offset is known
+        self._follows_server = clock is None
+        self._on_lost = on_lost
+        self._writer = Writer(self._transaction, on_lost)
+
+    def now(self) -> float:
+        return self._clock() + self._offset_s
+
+    def snapshot(self) -> Snapshot:
+        asked_at, now = self._clock(), self._synced_now()
+        with answered():
+            answer = self._run("snapshot", [INDEX, LIMITS, RESTS, LEASES, EVIDENCE], [now, COUNTER])
+        server_time, counts, limits, rests, leases, evidence = json.loads(answer)
+        self._follow(server_time, asked_at)
+        slots = {counter: unpack_slots(packed, now) for counter, packed in in_pairs(counts)}
+        known_limits = {counter: unpack_limit(packed) for counter, packed in in_pairs(limits)}
+        known_rests = {scope: unpack_rest(scope, packed) for scope, packed in in_pairs(rests)}
+        return Snapshot(
+            now,
+            {counter: some for counter, some in slots.items() if some},
+            {counter: limit for counter, limit in known_limits.items() if limit.until > now},
+            {scope: rest for scope, rest in known_rests.items() if not is_forgotten(rest, now)},
+            {name: float(until) for name, until in in_pairs(leases) if float(until) > now},
+            {model: unpack_evidence(packed) for model, packed in in_pairs(evidence)},
         )
-        self._reserve, self._settle, self._observe, self._rest = (
-            self._redis.register_script(load_script(name)) for name in ("reserve", "settle", "observe", "rest")
-        )
 
-    def snapshot(self, counters: Sequence[tuple[str, int]], scopes: Sequence[str]) -> Snapshot:
-        with mapped_errors(), self._redis.pipeline(transaction=False) as pipeline:
-            for counter, bucket in counters:
-                pipeline.get(counter_key(counter, bucket))
-            for scope in scopes:
-                pipeline.hmget(f"gw:rest:{scope}", ["until", "failures", "reason"])
-            answers = pipeline.execute()
-        used = {key: int(value) for key, value in zip(counters, answers, strict=False) if value is not None}
-        rests = zip(scopes, answers[len(counters) :], strict=True)
-        return Snapshot(used, {scope: Rest(scope, float(r[0]), int(r[1]), r[2]) for scope, r in rests if r[0] is not None})
+    def reserve(self, charges: Sequence[Charge]) -> Reservation | Refusal:
+        now = self._synced_now()
+        arguments: list[Any] = [now]
+        for charge in charges:
+            arguments += [charge.counter, charge.slot, charge.amount, charge.limit, charge.counts_until]
+        with answered():
+            answer = self._run("reserve", [INDEX, *(COUNTER + charge.counter for charge in charges)], arguments)
+        if not answer:
+            return Reservation(tuple(charges))
+        refused = charges[int(answer[0]) - 1]
+        return Refusal(refused, fits_at(refused, unpack_slots(answer[1:], now)))
 
-    def reserve(self, charges: Sequence[Charge]) -> Reservation | Charge:
-        if not charges:
-            return Reservation()
-        arguments = [part for charge in charges for part in (charge.amount, charge.limit, expiry(charge.resets_at))]
-        with mapped_errors():
-            refused = int(self._reserve(keys_of(charges), arguments))
-        return charges[refused - 1] if refused else Reservation(tuple(charges))
+    def fail(self, failure: Failure) -> Rest:
+        now = self._synced_now()
+        arguments = [now, failure.scope, failure.began_at, failure.reason, FORGET_S, *failure.rests_s]
+        with answered():
+            return unpack_rest(failure.scope, self._run("fail", [RESTS, LEASES], arguments))
 
-    def settle(self, reservation: Reservation, amounts: Mapping[str, int]) -> None:
-        charges = reservation.charges
-        changes = [amounts.get(charge.counter, charge.amount) - charge.amount for charge in charges]
-        if any(changes):
-            arguments = [
-                part for charge, change in zip(charges, changes, strict=True) for part in (change, expiry(charge.resets_at))
-            ]
-            with mapped_errors():
-                self._settle(keys_of(charges), arguments)
+    def lease(self, names: Sequence[str], seconds: float) -> bool:
+        now = self._synced_now()
+        with answered():
+            return bool(self._run("lease", [LEASES], [now, now + seconds, *names]))
 
-    def observe_quota(self, counter: str, bucket: int, used: int, resets_at: float) -> None:
-        with mapped_errors():
-            self._observe([counter_key(counter, bucket)], [used, expiry(resets_at)])
-
-    def rest(self, rest: Rest) -> None:
-        with mapped_errors():
-            self._rest([f"gw:rest:{rest.scope}"], [repr(rest.until), rest.failures, rest.reason, REST_KEEP_S])
-
-    def recover(self, scopes: Sequence[str]) -> None:
-        if scopes:
-            with mapped_errors():
-                self._redis.delete(*(f"gw:rest:{scope}" for scope in scopes))
-
-    def remember(self, key: str, value: str, ttl_s: float) -> None:
-        with mapped_errors():
-            self._redis.set(f"gw:note:{key}", value, px=max(1, round(ttl_s * 1000)))
+    def write(self, changes: Sequence[Change]) -> None:
+        self._writer.submit(changes)
 
     def recall(self, keys: Sequence[str]) -> dict[str, str]:
         if not keys:
             return {}
-        with mapped_errors():
-            values: Any = self._redis.mget([f"gw:note:{key}" for key in keys])
+        with answered():
+            values: Any = self._redis.mget([NOTE + key for key in keys])
         return {key: value for key, value in zip(keys, values, strict=True) if value is not None}
 
+    def figures(self, series: str, first_slot: int, last_slot: int) -> Figures:
+        with answered():
+            answer = self._run("figures", [SERIES + series], [f"{FIGURES}{series}{MARK}", first_slot, last_slot])
+        found: dict[tuple[int, str], dict[str, float]] = {}
+        for slot, figures in in_pairs(json.loads(answer)):
+            for name, amount in in_pairs(figures):
+                key, _, field = name.rpartition(MARK)
+                found.setdefault((int(slot), key), {})[field] = float(amount)
+        return found
+
     def ping(self) -> None:
-        with mapped_errors():
+        with answered():
             self._redis.ping()
 
     def close(self) -> None:
-        self._redis.close()
+        self._writer.close()
+        self._redis.connection_pool.disconnect()
+
+    # --- time --------------------------------------------------------------------------------------------------------
+
+    def _synced_now(self) -> float:
+        """Return the store's time, after asking the server for it where nobody did yet."""
+        if not self._in_time:
+            asked_at = self._clock()
+            with answered():
+                server_time: Any = self._redis.time()
+            self._follow(server_time, asked_at)
+        return self.now()
+
+    def _follow(self, server_time: Sequence[Any], asked_at: float) -> None:
+        """Learn from what the server's clock (seconds, microseconds) showed between `asked_at` and now."""
+        if self._follows_server:
+            seconds, microseconds = server_time
+            self._offset_s = int(seconds) + int(microseconds) / 1e6 - (asked_at + self._clock()) / 2
+            self._in_time = True
+
+    # --- scripts -----------------------------------------------------------------------------------------------------
+
+    def _run(self, name: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
+        return self._scripts[name](keys, arguments)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Do]:
+        """What the writer's thread does a batch in. There is nothing to undo: each command stands or falls by itself."""
+        yield self._keep
+
+    def _keep(self, changes: Sequence[Change]) -> list[Any]:
+        now = self._synced_now()
+        commands = [self._command(change, now) for change in changes]
+        with mapped_errors():
+            answers = self._send(commands)
+            missing = [command for command, answer in zip(commands, answers, strict=True) if isinstance(answer, NoScriptError)]
+            if missing:  # a server that is new or was emptied
+                for script in self._scripts.values():
+                    self._redis.script_load(script.script)
+                answers = [answer for answer in answers if not isinstance(answer, NoScriptError)] + self._send(missing)
+        if failed := sum(isinstance(answer, Exception) for answer in answers):
+            self._on_lost(failed)
+        return answers
+
+    def _send(self, commands: Sequence[Command]) -> list[Any]:
+        with self._redis.pipeline(transaction=False) as pipeline:
+            for command in commands:
+                pipeline.execute_command(*command)  # type: ignore[no-untyped-call]
+            return pipeline.execute(raise_on_error=False)
+
+    def _command(self, change: Change, now: float) -> Command:
+        match change:
+            case Adjustment(counter, slot, amount, counts_until):
+                return self._call("adjust", [INDEX, COUNTER + counter], now, counter, slot, amount, counts_until)
+            case Reading(counter, limit, used, until, limit_until):
+                keys = [INDEX, COUNTER + counter, LIMITS]
+                said = [limit_until if limit is not None else 0.0, "" if used is None else used, until]
+                return self._call("correct", keys, now, counter, CORRECTION, "" if limit is None else limit, *said)
+            case Recovery(scope, began_at):
+                return self._call("recover", [RESTS, LEASES], scope, began_at)
+            case Lesson(model, values, half_life_s, forget):
+                positions = [position + 1 for position in forget]
+                keep_until = now + KEEP_EVIDENCE_S
+                return self._call("learn", [EVIDENCE], now, keep_until, model, half_life_s, len(values), *values, *positions)
+            case Release(name):
+                return "HDEL", LEASES, name
+            case Note(key, value, ttl_s):
+                return "SET", NOTE + key, value, "PX", max(1, round(ttl_s * 1000))
+            case Tally(series, slot, key, amounts, keep_until):
+                figures = [part for field, amount in amounts.items() for part in (f"{key}{MARK}{field}", amount)]
+                keys = [SERIES + series, f"{FIGURES}{series}{MARK}{slot}"]
+                return self._call("tally", keys, now, keep_until, slot, *figures)
+
+    def _call(self, name: str, keys: Sequence[str], *arguments: Any) -> Command:
+        return "EVALSHA", self._scripts[name].sha, len(keys), *keys, *arguments
 
 
-def counter_key(counter: str, bucket: int) -> str:
-    return f"gw:count:{counter}:{bucket}"
-
-
-def keys_of(charges: Sequence[Charge]) -> list[str]:
-    return [counter_key(charge.counter, charge.bucket) for charge in charges]
-
-
-def expiry(resets_at: float) -> int:
-    """Return when a counter may go, in whole epoch seconds."""
-    return round(resets_at + KEEP_S)
-
-
-@contextmanager
-def mapped_errors() -> Iterator[None]:
-    try:
-        yield
-    except (redis.RedisError, OSError) as error:
-        raise StateError(f"Redis does not answer: {type(error).__name__}") from error
+def build_pool(url: str, *, tls_verify: bool) -> ConnectionPool:
+    """Return connections to be, none of which waits longer than WAIT_S for anything, or tries twice."""
+    options: dict[str, Any] = parse_url(url) | {  # type: ignore[no-untyped-call]  # ours go first: an URL may ask for other time-outs
+        "decode_responses": True,
+        "driver_info": None,  # two round trips less
+        "max_connections": 10_000,  # a thread uses one at a time: the threads are the limit
+        "protocol": 2,  # another round trip less
+        "retry": None,
+        "socket_connect_timeout": WAIT_S,
+        "socket_timeout": WAIT_S,
+    }
+    if options.get("connection_class") is SSLConnection:
+        options["ssl_cert_reqs"] = "required" if tls_verify else "none"
+    pool = ConnectionPool(**options)
+    pool.make_connection()  # says now, and not at each use, that there is no such option; connects nothing
+    return pool
 
 
 @cache
 def load_script(name: str) -> str:
-    return Path(__file__).with_name("lua").joinpath(f"{name}.lua").read_text()
+    folder = Path(__file__).with_name("lua")
+    names = ["counter", name] if name in ABOUT_COUNTERS else [name]
+    return "\n".join(folder.joinpath(f"{name}.lua").read_text() for name in names)
+
+
+@contextmanager
+def mapped_errors() -> Iterator[None]:
+    """Let what the server or the way to it did be a StateError; what cannot be sent at all keeps its own exception."""
+    try:
+        yield
+    except DataError:
+        raise
+    except (RedisError, OSError) as error:
+        raise StateError(f"Redis does not answer: {type(error).__name__}") from error
+
+
+@contextmanager
+def answered() -> Iterator[None]:
+    """Let whatever went wrong be a StateError."""
+    try:
+        with mapped_errors():
+            yield
+    except (DataError, UnicodeError) as error:
+        raise StateError(f"Redis cannot be asked this: {type(error).__name__}") from error
+
+
+# --- what the scripts pack -------------------------------------------------------------------------------------------
+
+
+def in_pairs(flat: Sequence[Any] | Mapping[str, Any]) -> Iterator[tuple[Any, Any]]:
+    """Yield the pairs of a flat list; Lua's JSON writes an empty one as {}."""
+    every = iter(flat)
+    return zip(every, every, strict=True)
+
+
+def unpack_slots(flat: Sequence[str], now: float) -> tuple[Slot, ...]:
+    """Return the slots that still count."""
+    slots = []
+    for number, packed in in_pairs(flat):
+        used, _, ends = packed.partition(" ")
+        if (counts_until := float(ends)) > now:
+            slots.append(Slot(int(number), int(used), counts_until))
+    return tuple(slots)
+
+
+def unpack_limit(packed: str) -> LearnedLimit:
+    until, limit = packed.split(" ")
+    return LearnedLimit(int(limit), float(until))
+
+
+def unpack_rest(scope: str, packed: str) -> Rest:
+    _, until, since, failures, failed_at, reason = packed.split(" ", 5)
+    return Rest(scope, float(until), float(since), int(failures), reason, float(failed_at))
+
+
+def unpack_evidence(packed: str) -> Evidence:
+    _, at, *sums = packed.split(" ")
+    return Evidence(tuple(map(float, sums)), float(at))

@@ -44,15 +44,17 @@ def fresh_simulator(request: pytest.FixtureRequest) -> None:
 
 @pytest.fixture(scope="module")
 def start_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartGateway]:
-    """Return a function that starts a gateway: `start_gateway(env, workers=2, threads=16, key="sk-test")`.
+    """Return a function that starts a gateway: `start_gateway(env, workers=2, threads=16, key="sk-test", data_dir=None)`.
 
     What a test does not stop itself is stopped after the module. Where gateways should not outlive a test, use
     `with start_gateway(...) as gateway:`.
     """
     started: list[Gateway] = []
 
-    def start(env: Mapping[str, str], *, workers: int = 2, threads: int = 16, key: str = KEY) -> Gateway:
-        data_dir = tmp_path_factory.mktemp("gateway")
+    def start(
+        env: Mapping[str, str], *, workers: int = 2, threads: int = 16, key: str = KEY, data_dir: Path | None = None
+    ) -> Gateway:
+        data_dir = data_dir or tmp_path_factory.mktemp("gateway")
         gateway = _start(env, data_dir, workers=workers, threads=threads, key=key)
         started.append(gateway)
         return gateway

@@ -3,9 +3,13 @@
 import json
 import subprocess
 import sys
+import time
 
 import pytest
 
+from gateway.routing.outlook import REFRESH_S
+from gateway.state import store_from_url
+from gateway.state.base import Recovery
 from tests.e2e.conftest import ROOT
 from tests.e2e.simulator import cut_after, delay, empty, hang_up, html, reply, stall, stream
 
@@ -59,13 +63,11 @@ def gateway(simulator, start_gateway, tmp_path_factory):
 @pytest.fixture(autouse=True)
 def rested(gateway):
     """Let no test's failures rest a provider for the next one."""
-    from gateway.state import store_from_url
-
     store = store_from_url(f"sqlite:///{gateway.data_dir}/state.sqlite3")
-    store.ping()
-    with store._writing() as database:  # type: ignore[attr-defined]
-        database.execute("DELETE FROM rests")
+    if rests := store.snapshot().rests:
+        store.write([Recovery(scope, store.now()) for scope in rests])
     store.close()
+    time.sleep(REFRESH_S)
 
 
 @pytest.mark.parametrize("fault", FAULTS)

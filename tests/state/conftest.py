@@ -1,59 +1,96 @@
-"""One store of each kind; a real redis-server on a free port of the loopback interface."""
+"""One store of each kind, with a clock that only tests move; a real redis-server on a free port of the loopback interface."""
 
-import os
-import shutil
-import socket
-import subprocess
 import time
-from typing import Any
+import uuid
+from collections.abc import Iterator
 
 import pytest
 
+from gateway.errors import StateError
+from gateway.state import redis as redis_module
+from gateway.state import sqlite as sqlite_module
+from gateway.state import writer as writer_module
+from gateway.state.base import Note, StateStore
 from gateway.state.memory import MemoryStore
 from gateway.state.redis import RedisStore
 from gateway.state.sqlite import SqliteStore
 
-
-@pytest.fixture(scope="session")
-def redis_url(tmp_path_factory):
-    if shutil.which("redis-server") is None:
-        if os.environ.get("CI"):
-            pytest.fail("redis-server is missing")
-        pytest.skip("needs redis-server")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    folder = str(tmp_path_factory.mktemp("redis"))
-    command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", folder]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    url = f"redis://127.0.0.1:{port}/0"
-    wait_for(RedisStore(url))
-    yield url
-    server.terminate()
-    server.wait(10)
+PATIENCE_S = 5.0  # for what is written behind, on a machine that is busy with other things
+SHARED = ["sqlite", pytest.param("redis", marks=pytest.mark.redis)]
 
 
-def wait_for(store):
-    until = time.monotonic() + 10
-    while True:
+class Clock:
+    """Epoch seconds, standing still."""
+
+    def __init__(self) -> None:
+        self.now = 1_800_000_000.25
+
+    def __call__(self) -> float:
+        return self.now
+
+    def pass_(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def eventually(check, expected=True):
+    """Wait until `check()` returns what is expected, for PATIENCE_S at most; assert that it does."""
+    until = time.monotonic() + PATIENCE_S
+    while (found := check()) != expected and time.monotonic() < until:
+        time.sleep(0.005)
+    assert found == expected
+
+
+def written(store: StateStore, *changes) -> None:
+    """Write these, and wait until they are kept: changes are kept in order, so the last one shows it."""
+    mark = f"mark-{uuid.uuid4()}"
+    store.write([*changes, Note(mark, "kept", 60)])
+    eventually(lambda: patiently(store.recall, [mark]), {mark: "kept"})
+
+
+def patiently(verb, *arguments):
+    """Ask again where a busy machine made the store late."""
+    for _ in range(20):
         try:
-            store.ping()
-            return store.close()
-        except Exception:
-            if time.monotonic() > until:
-                raise
-            time.sleep(0.02)
+            return verb(*arguments)
+        except StateError:
+            time.sleep(0.05)
+    return verb(*arguments)
 
 
-@pytest.fixture(params=["memory", "sqlite", pytest.param("redis", marks=pytest.mark.redis)])
-def store(request, tmp_path):
-    opened: Any
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def patience(monkeypatch) -> None:
+    """Stores wait longer than they should, where a test is not about that: the machine may be busy."""
+    for module in (redis_module, sqlite_module, writer_module):
+        monkeypatch.setattr(module, "WAIT_S", PATIENCE_S)
+
+
+@pytest.fixture
+def lost() -> list[int]:
+    """What `on_lost` was told."""
+    return []
+
+
+@pytest.fixture(params=["memory", *SHARED])
+def store(request, tmp_path, clock, lost, patience) -> Iterator[StateStore]:
+    opened: StateStore
     if request.param == "memory":
-        opened = MemoryStore()
+        opened = MemoryStore(clock)
     elif request.param == "sqlite":
-        opened = SqliteStore(tmp_path / "state.sqlite3")
+        opened = SqliteStore(tmp_path / "state.sqlite3", clock, lost.append)
     else:
-        opened = RedisStore(request.getfixturevalue("redis_url"))
-        opened._redis.flushall()
+        opened = RedisStore(request.getfixturevalue("empty_redis_url"), clock, lost.append)
     yield opened
     opened.close()
+
+
+@pytest.fixture(params=SHARED)
+def url(request, tmp_path) -> str:
+    """Of a store that several processes can share."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/shared.sqlite3"
+    return request.getfixturevalue("empty_redis_url")

@@ -1,11 +1,19 @@
--- KEYS: counters. ARGV, three a counter: amount, limit, expiry (epoch seconds). Adds all of them or none:
--- returns 0, or the number (from 1) of the first counter that would pass its limit.
-for i, key in ipairs(KEYS) do
-  local used = tonumber(redis.call('GET', key) or '0')
-  if used + tonumber(ARGV[3 * i - 2]) > tonumber(ARGV[3 * i - 1]) then return i end
+-- KEYS: index, the counter of each charge. ARGV: now (epoch seconds), then of each charge: counter, slot, amount, limit,
+-- counts_until (epoch seconds). Adds all or none: returns nothing, or the number (from 1) of the first charge that does not
+-- fit and what counts of its counter: slot, "used counts_until", and so on.
+local now = tonumber(ARGV[1])
+for i = 2, #KEYS do
+  local at = 5 * i - 8
+  local sum, refusal = tonumber(ARGV[at + 2]), {i - 1}
+  for _, slot in ipairs(living(KEYS[i], now)) do
+    sum = sum + slot.used
+    refusal[#refusal + 1] = slot.number
+    refusal[#refusal + 1] = slot.packed
+  end
+  if sum > tonumber(ARGV[at + 3]) then return refusal end
 end
-for i, key in ipairs(KEYS) do
-  redis.call('INCRBY', key, ARGV[3 * i - 2])
-  redis.call('EXPIREAT', key, ARGV[3 * i])
+for i = 2, #KEYS do
+  local at = 5 * i - 8
+  add(KEYS[i], KEYS[1], ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 4], now)
 end
-return 0
+return {}

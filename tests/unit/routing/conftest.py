@@ -2,13 +2,14 @@
 
 import time
 from dataclasses import dataclass
+from threading import BoundedSemaphore
 
 import pytest
 
-from gateway.domain import Candidate, Credential, Model, ProviderRow
-from gateway.routing.attempts import AttemptLoop, Caller, Patience, Yield
+from gateway.domain import Candidate, Credential, Model, ProviderRow, Usage
+from gateway.routing.attempts import AttemptLoop, Caller, Policy, Yield
 from gateway.routing.candidates import Plan
-from gateway.routing.ledger import Ledger
+from gateway.routing.ledger import Asked, Ledger
 from gateway.state.memory import MemoryStore
 from gateway.telemetry import Telemetry
 from gateway.upstream.watch import Handle
@@ -30,14 +31,16 @@ class Clock:
 
 
 class PatientHandle(Handle):
-    """Notes what would have been waited for."""
+    """Notes what would have been waited for, and lets the clock pass."""
 
-    def __init__(self):
+    def __init__(self, clock):
         super().__init__()
+        self.clock = clock
         self.waits = []
 
     def wait(self, seconds):
         self.waits.append(seconds)
+        self.clock.now += seconds
         return self.ended is not None
 
 
@@ -55,7 +58,29 @@ class Pool:
     store: MemoryStore
     handle: PatientHandle
 
-    def dispatch(self, choices, script, *, pinned=False, patience_s=3.0, ends_in_s=100.0, tokens=10):
+    def __post_init__(self):
+        self.ledger = Ledger(self.store, self.clock)
+        self.seats = BoundedSemaphore(1)
+        self.draw = lambda: 0.0
+
+    def loop_over(self, choices, *, pinned=False, patience_s=3.0, ends_in_s=100.0, max_wait_s=0.0, effort=None, **asked):
+        groups = choices if choices and isinstance(choices[0], (list, tuple)) else [choices]
+        self.ledger.moment(fresh=True)  # as a request a quarter of a second later would see it
+        caller = Caller(request_id="req_1", handle=self.handle, started_mono=time.monotonic(), max_wait_s=max_wait_s)
+        return AttemptLoop(
+            self.ledger,
+            Telemetry(),
+            Policy(
+                retry_after_patience_s=patience_s, seats=self.seats, jitter=lambda least, most: least, draw=lambda: self.draw()
+            ),
+            plan=Plan(tuple(tuple(group) for group in groups), pinned),
+            asked=Asked(**({"prompt_tokens": 10, "output_tokens": 0} | asked)),
+            effort=effort,
+            caller=caller,
+            ends_at_mono=time.monotonic() + ends_in_s,
+        )
+
+    def dispatch(self, choices, script, **options):
         """Run one loop; `script` gives each candidate's outcomes by its name: an error, "ok" or "empty"."""
         self.calls: list[str] = []
         outcomes = {name: list(steps) if isinstance(steps, list) else [steps] for name, steps in script.items()}
@@ -68,21 +93,13 @@ class Pool:
                 raise step
             return Yield(name, Answer(), empty=step == "empty")
 
-        caller = Caller(request_id="req_1", handle=self.handle, started_mono=time.monotonic())
-        groups = choices if choices and isinstance(choices[0], (list, tuple)) else [choices]
-        self.loop = AttemptLoop(
-            Ledger(self.store, self.clock),
-            Telemetry(),
-            Patience(patience_s, jitter=lambda least, most: least),
-            plan=Plan(tuple(tuple(group) for group in groups), pinned),
-            tokens=tokens,
-            caller=caller,
-            ends_at_mono=time.monotonic() + ends_in_s,
-        )
-        return self.loop.attempt_all(call)
+        self.loop = self.loop_over(choices, **options)
+        won = self.loop.attempt_all(call)
+        self.ledger.ended(won.booking, Usage(10), ttft_s=None)
+        return won
 
 
 @pytest.fixture
 def pool():
     clock = Clock()
-    return Pool(clock, MemoryStore(clock), PatientHandle())
+    return Pool(clock, MemoryStore(clock), PatientHandle(clock))

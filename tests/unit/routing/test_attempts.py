@@ -23,6 +23,8 @@ from gateway.errors import (
     UpstreamUnreachable,
 )
 from gateway.routing.attempts import MAX_ATTEMPTS
+from gateway.routing.ledger import Asked
+from gateway.state.base import Recovery
 from tests.unit.routing.conftest import candidate
 
 A, A2, B, C = candidate("a/one"), candidate("a/two"), candidate("b/one"), candidate("c/one")
@@ -64,7 +66,7 @@ def test_refused_content_is_the_answer_at_once(pool):
     with pytest.raises(UpstreamRefusedContent) as raised:
         pool.dispatch([A, B], {"a/one": UpstreamRefusedContent("no", upstream_status=400), "b/one": "ok"})
     assert pool.calls == ["a/one"] and raised.value.status == 400
-    assert pool.store.snapshot((), ["provider:a", A.id, A.credential.id, "model:a/one"]).rests == {}
+    assert pool.store.snapshot().rests == {}
 
 
 def test_a_rejected_request_goes_to_one_other_provider_and_then_the_first_refusal_is_the_answer(pool):
@@ -141,13 +143,16 @@ def test_a_spent_budget_is_a_time_out(pool):
 
 def test_an_empty_stop_moves_on_and_is_good_enough_from_the_last(pool):
     assert pool.dispatch([A, B], {"a/one": "empty", "b/one": "ok"}).value == "b/one"
-    assert pool.dispatch([A, B], {"a/one": "empty", "b/one": "empty"}).value == "b/one"
+    assert pool.calls == ["a/one", "b/one"]
+    assert pool.dispatch([A, B], {"a/one": "empty", "b/one": "empty"}).value == "a/one"
+    assert pool.calls == ["b/one", "a/one"]  # what answered before goes first
 
 
 def test_a_client_that_left_stops_everything_and_hurts_nobody(pool):
     with pytest.raises(ClientGone):
         pool.dispatch([A, B], {"a/one": ClientGone("left"), "b/one": "ok"})
     assert pool.calls == ["a/one"]
+    assert [attempt.trail for attempt in pool.loop.attempts] == ["a/one:client_closed_request"]
     assert pool.dispatch([A], {"a/one": "ok"}).value == "a/one"
 
 
@@ -161,7 +166,15 @@ def test_what_rests_is_not_asked(pool):
     assert pool.calls[0] in ("a/one", "b/one")
 
 
+def test_a_5xx_rests_a_model_that_never_answered_at_once(pool):
+    for expected in (["a/one"], []):
+        with pytest.raises((UpstreamFailed, CandidatesExhausted)):
+            pool.dispatch([A], {"a/one": failed()})
+        assert pool.calls == expected
+
+
 def test_one_5xx_does_not_rest_a_model_but_the_second_in_a_row_does(pool):
+    pool.dispatch([A], {"a/one": "ok"})
     for expected in (["a/one"], ["a/one"], []):
         try:
             pool.dispatch([A], {"a/one": failed()})
@@ -170,7 +183,7 @@ def test_one_5xx_does_not_rest_a_model_but_the_second_in_a_row_does(pool):
 
 
 def test_a_success_takes_earlier_failures_back(pool):
-    for step in (failed(), "ok", failed()):
+    for step in ("ok", failed(), "ok", failed()):
         try:
             pool.dispatch([A], {"a/one": step})
         except UpstreamFailed:
@@ -229,10 +242,10 @@ def test_failed_attempts_give_their_tokens_back_but_not_the_request(pool):
     limited = candidate("a/m", limits={"rpm": 3, "tpm": 10})
     for _ in range(3):
         with pytest.raises(UpstreamFailed):
-            pool.dispatch([limited], {"a/m": UpstreamFailed("x", upstream_status=400)}, tokens=10)
-        pool.store.recover(["model:a/m"])
+            pool.dispatch([limited], {"a/m": UpstreamFailed("x", upstream_status=500)})
+        pool.store.write([Recovery("model:a/m", pool.clock.now)])
     with pytest.raises(CandidatesExhausted):
-        pool.dispatch([limited], {"a/m": "ok"}, tokens=10)
+        pool.dispatch([limited], {"a/m": "ok"})
 
 
 # --- pinned -----------------------------------------------------------------------------------------------------------
@@ -292,3 +305,116 @@ def test_the_callers_order_stands_before_everything(pool):
 
 def test_a_stream_that_broke_after_the_commit_is_no_attempt_s_business():
     assert StreamBroken("x").failover == "no"
+
+
+# --- what is known from before ----------------------------------------------------------------------------------------
+
+
+def rest(pool, candidate, error):
+    booking = pool.ledger.begin(candidate, Asked(10))
+    pool.ledger.failed(booking, error)
+
+
+def test_one_that_may_be_back_is_asked_first_and_a_single_one(pool):
+    for dead in (A, B):
+        rest(pool, dead, UpstreamUnreachable("x"))
+    pool.clock.now += 10
+    script = {"a/one": UpstreamUnreachable("x"), "b/one": UpstreamUnreachable("x"), "c/one": "ok"}
+    assert pool.dispatch([A, B, C], script).value == "c/one"
+    assert len(pool.calls) == 2 and pool.calls[0] in ("a/one", "b/one")
+
+
+def test_what_may_be_back_is_the_last_resort_of_all_others(pool):
+    for dead in (A, B):
+        rest(pool, dead, UpstreamUnreachable("x"))
+    pool.clock.now += 10
+    script = {"a/one": UpstreamUnreachable("x"), "b/one": "ok", "c/one": failed()}
+    assert pool.dispatch([A, B, C], script).value == "b/one"
+
+
+def test_a_candidate_that_another_call_probes_is_left_out(pool):
+    rest(pool, A, UpstreamUnreachable("x"))
+    pool.clock.now += 10
+    assert pool.ledger.begin(A, Asked(10)).leased  # the other call
+    assert pool.dispatch([A, B], {"b/one": "ok"}).value == "b/one"
+    with pytest.raises(CandidatesExhausted) as raised:
+        pool.dispatch([A], {})
+    assert [entry.outcome for entry in raised.value.attempts] == ["probing"] and raised.value.status == 503
+
+
+def test_a_request_that_seems_larger_than_a_quota_is_tried_there_last(pool):
+    small, large = candidate("a/m", limits={"tpm": 100}), candidate("b/m")
+    assert pool.dispatch([small, large], {"b/m": "ok"}, prompt_tokens=500).value == "b/m"
+    assert pool.dispatch([small, large], {"a/m": "ok", "b/m": failed()}, prompt_tokens=500).value == "a/m"
+    assert pool.calls == ["b/m", "a/m"]
+
+
+def test_a_limit_of_zero_is_never_asked(pool):
+    with pytest.raises(CandidatesExhausted) as raised:
+        pool.dispatch([candidate("a/m", limits={"tpm": 0})], {})
+    assert raised.value.retry_after_s is None and raised.value.should_retry is False
+
+
+# --- waiting ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_caller_who_consents_waits_for_the_soonest_reset(pool):
+    one, two = candidate("a/m", limits={"rpm": 1}), candidate("b/m", limits={"rpm": 1})
+    pool.dispatch([one], {"a/m": "ok"})
+    pool.clock.now += 20
+    pool.dispatch([two], {"b/m": "ok"})
+    pool.clock.now += 10
+    assert pool.dispatch([one, two], {"a/m": "ok"}, max_wait_s=40).value == "a/m"
+    assert pool.handle.waits == [pytest.approx(30.02)]
+
+
+@pytest.mark.parametrize("max_wait_s", [0, 29])
+def test_a_reset_that_does_not_fit_is_refused_at_once(pool, max_wait_s):
+    limited = candidate("a/m", limits={"rpm": 1})
+    pool.dispatch([limited], {"a/m": "ok"})
+    pool.clock.now += 30
+    with pytest.raises(CandidatesExhausted) as raised:
+        pool.dispatch([limited], {}, max_wait_s=max_wait_s)
+    assert pool.handle.waits == [] and raised.value.retry_after_s == pytest.approx(30)
+
+
+def test_a_rate_limit_met_by_the_request_itself_is_waited_out(pool):
+    limited = UpstreamRateLimited("x", upstream_status=429, retry_after_s=5)
+    assert pool.dispatch([A], {"a/one": [limited, "ok"]}, max_wait_s=10).value == "a/one"
+    assert pool.handle.waits == [pytest.approx(5.02)]
+
+
+def test_other_failures_are_not_waited_for(pool):
+    with pytest.raises(UpstreamFailed):
+        pool.dispatch([A], {"a/one": failed()}, max_wait_s=60)
+    assert pool.handle.waits == []
+
+
+def test_waits_together_are_no_longer_than_what_the_caller_consented_to(pool):
+    limited = UpstreamRateLimited("x", upstream_status=429, retry_after_s=20)
+    with pytest.raises(CandidatesExhausted):
+        pool.dispatch([A], {"a/one": limited}, max_wait_s=50)
+    assert pool.handle.waits == [pytest.approx(20.02)] * 2 and len(pool.calls) == 3
+
+
+def test_where_all_seats_are_taken_nobody_else_waits(pool):
+    limited = UpstreamRateLimited("x", upstream_status=429, retry_after_s=5)
+    assert pool.seats.acquire(blocking=False)
+    with pytest.raises(CandidatesExhausted):
+        pool.dispatch([A], {"a/one": limited}, max_wait_s=50)
+    pool.seats.release()
+    assert pool.dispatch([A], {"a/one": "ok"}, max_wait_s=50).value == "a/one"
+
+
+def test_a_client_that_leaves_ends_its_wait(pool):
+    limited = UpstreamRateLimited("x", upstream_status=429, retry_after_s=5)
+    pool.handle.ended = "client_gone"
+    with pytest.raises(ClientGone):
+        pool.dispatch([A], {"a/one": limited}, max_wait_s=50)
+    assert pool.seats.acquire(blocking=False)
+
+
+def test_a_defect_of_ours_leaves_no_booking_open(pool):
+    with pytest.raises(ZeroDivisionError):
+        pool.dispatch([A], {"a/one": ZeroDivisionError()})
+    assert pool.ledger.calls_in_flight(A) == 0

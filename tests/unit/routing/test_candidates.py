@@ -1,11 +1,11 @@
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from gateway.boot import load_configuration
 from gateway.domain import ChatRequest, Choice, EmbeddingRequest
 from gateway.errors import InvalidRequest, ModelNotFound
-from gateway.routing.candidates import plan_chat, plan_embeddings
+from gateway.routing.candidates import Planner
 
 CATALOG = """
 [[providers]]
@@ -46,6 +46,10 @@ id = "gone"
 status = "retired"
 replaced_by = "smart"
 [[models]]
+provider = "a"
+id = "paid"
+limits = { rpd = 0 }
+[[models]]
 provider = "locked"
 id = "shut"
 [[models]]
@@ -83,7 +87,7 @@ def plan(inventory, *names, refuses=(), tokens=10, needs=(), **choice):
     wanted = Choice(names=names or ("auto",), **choice)
     request = ChatRequest(body={"messages": []}, choice=wanted, needs=frozenset(needs), prompt_tokens=tokens)
     providers: Any = dict.fromkeys(("a", "b"), AnyProvider(refuses))
-    found = plan_chat(request, inventory, providers)
+    found = Planner(inventory, providers).plan_chat(request)
     return [[candidate.model.name for candidate in group] for group in found.choices], found.pinned
 
 
@@ -106,7 +110,13 @@ def test_names_become_choices_in_the_callers_order(inventory, names, groups, pin
 
 @pytest.mark.parametrize(
     ("name", "says"),
-    [("nope", "does not exist"), ("gone", "Use `smart`"), ("shut", "LOCKED_KEY"), ("nobody/same", "does not exist")],
+    [
+        ("nope", "does not exist"),
+        ("gone", "Use `smart`"),
+        ("shut", "LOCKED_KEY"),
+        ("nobody/same", "does not exist"),
+        ("paid", "no quota"),
+    ],
 )
 def test_a_name_that_cannot_be_served_is_not_found_and_says_what_to_do(inventory, name, says):
     with pytest.raises(ModelNotFound, match=says) as raised:
@@ -176,13 +186,44 @@ def test_an_estimate_alone_never_refuses(inventory):
 def test_embeddings_come_in_the_sizes_that_the_model_has(inventory, size, fits):
     request = EmbeddingRequest(inputs=("a",), choice=Choice(names=("vectors",)), dimensions=size)
     if fits:
-        assert [candidate.model.id for candidate in plan_embeddings(request, inventory).candidates] == ["vectors"]
+        assert [candidate.model.id for candidate in Planner(inventory, {}).plan_embeddings(request).candidates] == ["vectors"]
     else:
         with pytest.raises(InvalidRequest, match="64, 32") as raised:
-            plan_embeddings(request, inventory)
+            Planner(inventory, {}).plan_embeddings(request)
         assert raised.value.param == "dimensions"
 
 
 def test_embeddings_never_come_from_whatever_is_healthiest(inventory):
     with pytest.raises(InvalidRequest, match="Name a model"):
-        plan_embeddings(EmbeddingRequest(inputs=("a",), choice=Choice(names=("auto",))), inventory)
+        Planner(inventory, {}).plan_embeddings(EmbeddingRequest(inputs=("a",), choice=Choice(names=("auto",))))
+
+
+def test_auto_with_nobody_to_ask_says_what_to_set(tmp_path):
+    environ = {"GATEWAY_API_KEY": "sk-1", "GATEWAY_SANDBOX": "off", "GATEWAY_DATA_DIR": str(tmp_path)}
+    with pytest.raises(ModelNotFound, match="GROQ_API_KEY"):
+        plan(load_configuration(environ).inventory)
+
+
+@pytest.mark.parametrize(
+    ("name", "profile"), [("auto", "auto"), ("auto:fast", "auto:fast"), ("auto:smart", "auto:smart"), ("same", "auto")]
+)
+def test_an_auto_name_brings_its_profile(inventory, name, profile):
+    request = ChatRequest(body={"messages": []}, choice=Choice(names=(name,)))
+    providers: Any = dict.fromkeys(("a", "b"), AnyProvider())
+    assert Planner(inventory, providers).plan_chat(request).profile == profile
+
+
+def test_a_plan_tells_who_was_left_out_and_why(inventory):
+    planner = Planner(inventory, cast(Any, dict.fromkeys(("a", "b"), AnyProvider(["smart"]))))
+    request = ChatRequest(body={"messages": []}, choice=Choice(), prompt_tokens=5000, needs=frozenset())
+    assert {(c.model.name, why) for c, why in planner.plan_chat(request).left_out} == {
+        ("a/smart", "unsupported"),
+        ("b/eyes", "context_window"),
+    }
+
+
+def test_what_is_kept_of_one_request_does_not_leak_into_another(inventory):
+    planner = Planner(inventory, cast(Any, dict.fromkeys(("a", "b"), AnyProvider())))
+    small, large = (ChatRequest(body={"messages": []}, prompt_tokens=tokens) for tokens in (10, 5000))
+    sizes = [len(planner.plan_chat(request).candidates) for request in (small, large, small)]
+    assert sizes == [4, 2, 4]

@@ -1,56 +1,160 @@
 from datetime import UTC, datetime
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from gateway.domain import Usage
-from gateway.routing.headroom import bucket_of, build_charges, settled_amounts
-from tests.unit.routing.conftest import candidate
+from gateway.domain import QuotaReading, Usage
+from gateway.routing.headroom import (
+    DAY_S,
+    Demand,
+    Quota,
+    build_adjustments,
+    build_charges,
+    build_readings,
+    counts_until,
+    exhausted_at,
+    full_until,
+    quotas_of,
+    share_left,
+    slot_s,
+)
+from gateway.state.base import LearnedLimit, Reservation, Slot
+from gateway.state.memory import MemoryStore
+from tests.unit.routing.conftest import Clock, candidate
+
+NOW = 1_800_000_000.0
 
 
-def at(text):
-    return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
+def at(year, month, day, hour=0, minute=0):
+    return datetime(year, month, day, hour, minute, tzinfo=UTC).timestamp()
 
 
 @pytest.mark.parametrize(
-    ("window", "clock", "now", "resets_at"),
+    ("window", "clock", "now", "until"),
     [
-        ("rpm", "utc", "2026-11-22T10:00:59", "2026-11-22T10:01:00"),
-        ("tpm", "pacific", "2026-11-22T10:00:00", "2026-11-22T10:01:00"),
-        ("rpd", "utc", "2026-11-22T23:59:59", "2026-11-23T00:00:00"),
-        ("neurons", "utc", "2026-11-22T00:00:00", "2026-11-23T00:00:00"),
-        ("rpd", "pacific", "2026-11-22T07:59:59", "2026-11-22T08:00:00"),
-        ("rpd", "pacific", "2026-11-22T08:00:00", "2026-11-23T08:00:00"),
-        ("rpd", "pacific", "2026-07-01T12:00:00", "2026-07-02T07:00:00"),
-        ("rpd", "pacific", "2026-11-01T07:30:00", "2026-11-02T08:00:00"),  # the day has 25 hours
+        ("rpm", "utc", NOW + 0.4, NOW + 60.4),
+        ("tpm", "pacific", NOW, NOW + 60),
+        ("rpd", "rolling", NOW + 7, NOW + 7 + DAY_S),
+        ("rpd", "utc", at(2026, 11, 25, 23, 59), at(2026, 11, 26)),
+        ("neurons", "utc", at(2026, 11, 25), at(2026, 11, 26)),
+        ("tpd", "pacific", at(2026, 11, 25, 7, 59), at(2026, 11, 25, 8)),  # winter: UTC-8
+        ("rpd", "pacific", at(2026, 7, 1, 7, 0), at(2026, 7, 2, 7)),  # summer: UTC-7
+        ("rpd", "pacific", at(2026, 11, 1, 7, 30), at(2026, 11, 2, 8)),  # the day that has 25 hours
     ],
 )
-def test_a_window_ends_by_the_providers_clock(window, clock, now, resets_at):
-    bucket, ends = bucket_of(window, clock, at(now))
-    assert ends == at(resets_at)
-    assert bucket_of(window, clock, ends - 1)[0] == bucket and bucket_of(window, clock, ends)[0] != bucket
+def test_what_is_taken_counts_until_the_windows_own_end(window, clock, now, until):
+    assert counts_until(window, clock, now) == until
 
 
-def test_a_request_takes_from_the_model_s_and_the_account_s_quotas():
-    asked = candidate(
-        "w/m", limits={"rpm": 5, "tpm": 100}, account_limits={"rpd": 50, "neurons": 1000}, neurons_per_mtok=(30_000, 200_000)
-    )
-    charges = {charge.counter: (charge.amount, charge.limit) for charge in build_charges(asked, 200, 0)}
-    model, account = asked.id, asked.credential.id
-    assert charges == {
-        f"{model}|rpm": (1, 5),
-        f"{model}|tpm": (200, 100),
-        f"{account}|rpd": (1, 50),
-        f"{account}|neurons": (6, 1000),
+@pytest.mark.parametrize(
+    ("window", "limit", "seconds"),
+    [("rpm", 30, 0.01), ("rpm", 2000, 0.5), ("tpm", 8000, 0.01), ("tpm", 3_000_000, 0.5), ("rpd", 50, 900.0)],
+)
+def test_small_minutes_are_counted_finely(window, limit, seconds):
+    assert slot_s(window, limit) == seconds
+
+
+def test_a_request_takes_from_each_of_its_quotas_and_from_its_accounts():
+    one = candidate("a/m", limits={"rpm": 5, "tpd": 100}, account_limits={"rpd": 50})
+    quotas = quotas_of(one, {}, {}, NOW)
+    charges = build_charges(one, quotas, Demand(7, 3, calls=2), NOW)
+    assert {(c.counter, c.amount, c.limit) for c in charges} == {
+        (f"{one.credential.id}|rpd", 2, 50),
+        (f"{one.id}|rpm", 2, 5),
+        (f"{one.id}|tpd", 10, 100),
     }
 
 
-def test_settling_puts_real_usage_in_the_place_of_the_estimate():
-    asked = candidate("w/m", limits={"rpm": 5, "tpd": 100}, account_limits={"neurons": 1000}, neurons_per_mtok=(30_000, 200_000))
-    amounts = settled_amounts(build_charges(asked, 200, 0), Usage(100, 10), asked.model)
-    assert amounts == {f"{asked.id}|tpd": 110, f"{asked.credential.id}|neurons": 5}
+def test_neurons_are_counted_by_the_rows_price():
+    one = candidate("a/m", account_limits={"neurons": 1000}, neurons_per_mtok=(10_000.0, 100_000.0))
+    (charge,) = build_charges(one, quotas_of(one, {}, {}, NOW), Demand(1000, 100), NOW)
+    assert charge.amount == 20
+    (adjustment,) = build_adjustments([charge], Usage(1000, 200), one.model)
+    assert adjustment.change == 10
 
 
-def test_two_credentials_count_apart_and_neither_tells_its_secret():
-    one, other = candidate("w/m", limits={"rpm": 1}), candidate("w/m", key=2, limits={"rpm": 1})
-    counters = {charge.counter for asked in (one, other) for charge in build_charges(asked, 1, 0)}
-    assert len(counters) == 2 and not any("secret" in counter for counter in counters)
+def test_settling_replaces_tokens_and_leaves_requests():
+    one = candidate("a/m", limits={"rpm": 5, "tpm": 100})
+    charges = build_charges(one, quotas_of(one, {}, {}, NOW), Demand(10, 20), NOW)
+    assert [(a.counter, a.change) for a in build_adjustments(charges, Usage(8, 2), one.model)] == [(f"{one.id}|tpm", -20)]
+
+
+def test_an_estimate_above_a_whole_quota_can_be_capped():
+    one = candidate("a/m", limits={"tpm": 100})
+    quotas = quotas_of(one, {}, {}, NOW)
+    assert build_charges(one, quotas, Demand(500), NOW)[0].amount == 500
+    assert build_charges(one, quotas, Demand(500), NOW, capped=True)[0].amount == 100
+
+
+def learned(one, window, limit):
+    return {f"{one.id}|{window}": LearnedLimit(limit, NOW + 100)}
+
+
+def test_the_providers_own_limit_goes_before_the_built_in_catalogs():
+    one = candidate("a/m", limits={"rpd": 20}, builtin=True)
+    (quota,) = quotas_of(one, {}, learned(one, "rpd", 1000), NOW)
+    assert quota.limit == 1000 and quota.learned
+
+
+def test_a_limit_that_the_operator_wrote_is_only_lowered():
+    one = candidate("a/m", limits={"rpd": 20})
+    assert [quotas_of(one, {}, learned(one, "rpd", limit), NOW)[0].limit for limit in (1000, 5)] == [20, 5]
+
+
+def test_a_limit_of_zero_stays():
+    one = candidate("a/m", limits={"rpd": 0}, builtin=True)
+    (quota,) = quotas_of(one, {}, learned(one, "rpd", 1000), NOW)
+    assert quota.limit == 0 and full_until([quota]) == float("inf")
+
+
+def test_a_window_that_only_the_provider_knows_counts_too():
+    one = candidate("a/m", builtin=True)
+    assert [(q.window, q.limit) for q in quotas_of(one, {}, learned(one, "tpm", 9), NOW)] == [("tpm", 9)]
+
+
+def test_readings_say_what_is_used_and_until_when():
+    one = candidate("a/m", limits={"rpd": 100})
+    told = [QuotaReading("rpd", None, 40, 30.0), QuotaReading("tpm", 8000, 0, None), QuotaReading("rpm", 5, None, None)]
+    assert [(r.counter.rpartition("|")[2], r.limit, r.used, r.until) for r in build_readings(one, told, NOW)] == [
+        ("rpd", None, 60, NOW + 30),
+        ("tpm", 8000, 8000, NOW + 60),
+        ("rpm", 5, None, NOW + 60),
+    ]
+
+
+def quota(limit, used, window="rpm"):
+    return Quota("c", window, limit, used, NOW + 9 if used else None)
+
+
+def test_the_tightest_quota_tells_what_is_left():
+    assert share_left([]) == 1.0
+    assert share_left([quota(10, 5), quota(100, 99)]) == 0.01
+    assert full_until([quota(10, 5)]) is None
+    assert full_until([quota(10, 10), quota(5, 7)]) == NOW + 9
+
+
+def test_a_quota_runs_out_at_its_present_rate_or_never():
+    slots = [Slot(int((NOW - 30 + s) / 0.01), 1, NOW + 30 + s) for s in range(0, 30, 3)]  # 10 in 30 s
+    fast = exhausted_at(quota(12, 10), slots, NOW)
+    assert fast is not None and 5 < fast - NOW < 7
+    assert exhausted_at(quota(100, 10), slots, NOW) is None
+    assert exhausted_at(quota(10, 10), slots, NOW) == NOW
+    assert exhausted_at(quota(10, 0), [], NOW) is None
+
+
+@given(st.lists(st.tuples(st.floats(0, 0.4), st.integers(1, 5)), max_size=300), st.integers(1, 20))
+def test_no_minute_ever_holds_more_than_its_limit(steps, limit):
+    """Whatever is asked and when: reservations of any 60 seconds stay within the limit, and nothing falls below zero."""
+    clock = Clock(NOW)
+    store = MemoryStore(clock)
+    one = candidate("a/m", limits={"tpm": limit})
+    granted = []
+    for step, tokens in steps:
+        clock.now += step
+        quotas = quotas_of(one, store.snapshot().counts, {}, clock.now)
+        assert all(0 <= q.left <= q.limit and 0.0 <= share_left([q]) <= 1.0 for q in quotas)
+        if isinstance(store.reserve(build_charges(one, quotas, Demand(tokens), clock.now)), Reservation):
+            granted.append((clock.now, tokens))
+    for start, _ in granted:
+        assert sum(tokens for moment, tokens in granted if start <= moment < start + 60) <= limit

@@ -1,0 +1,113 @@
+"""Keep the roster true: ask each provider now and then which models it has, off the request path (contract §11).
+
+One worker of all asks each, under a lease, every ASK_EVERY_S; every worker reads what was found. It reports and retires,
+and adds nothing. A list that fails, is empty or cannot be read says nothing: what was known before stays.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from gateway import jsonio
+from gateway.catalog import Inventory
+from gateway.domain import Credential
+from gateway.errors import GatewayError
+from gateway.providers.base import Provider
+from gateway.routing.roster import Lists, Roster
+from gateway.state.base import StateStore
+from gateway.upstream.transport import CallLimits
+from gateway.upstream.watch import Handle
+
+log = logging.getLogger("gateway")
+
+ASK_EVERY_S = 6 * 3600.0
+LOOK_EVERY_S = 30.0  # how soon the other workers hear of it
+FIRST_LOOK_S = 2.0  # after the start: requests come first
+ASK_AGAIN_S = 600.0  # after a list that could not be read, and the lease of whoever asks
+KEEP_S = 3 * ASK_EVERY_S  # what was found is believed through two failures to ask
+ANSWER_S = 20.0  # for one provider's list, all of its pages
+
+
+class Discovery:
+    """A daemon thread of one process. `start` after the fork."""
+
+    def __init__(
+        self,
+        roster: Roster,
+        providers: Mapping[str, Provider],
+        store: StateStore,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._roster = roster
+        self._providers = providers
+        self._store = store
+        self._monotonic = monotonic
+        self._credentials = first_credentials(roster.inventory)
+
+    def start(self) -> None:
+        """Begin to look, a moment from now. Does nothing where no provider could be asked."""
+        if self._credentials:
+            threading.Thread(target=self._run, name="discovery", daemon=True).start()
+
+    def _run(self) -> None:
+        time.sleep(FIRST_LOOK_S)
+        while True:
+            try:
+                self.look()
+            except Exception as error:  # a thread that died would leave the roster as it is, for ever and unseen
+                log.error("discovery failed", extra={"fields": {"exception": type(error).__name__}})
+            time.sleep(LOOK_EVERY_S)
+
+    def look(self) -> None:
+        """Take what is known into the roster; before that, ask the providers whose turn it is, if nobody else does."""
+        found = self._recall()
+        now = self._store.now()
+        due = [p for p in self._credentials if p not in found or found[p]["at"] + ASK_EVERY_S <= now]
+        asked = [provider for provider in due if self._store.lease((_note(provider),), ASK_AGAIN_S) and self._ask(provider)]
+        if asked:
+            self._heard(found | self._recall())
+        else:
+            self._heard(found)
+
+    def _recall(self) -> dict[str, Any]:
+        notes = self._store.recall([_note(provider) for provider in self._credentials])
+        return {provider: jsonio.loads(notes[_note(provider)]) for provider in self._credentials if _note(provider) in notes}
+
+    def _heard(self, found: Mapping[str, Any]) -> None:
+        served = {provider: frozenset(lists["ids"]) for provider, lists in found.items()}
+        self._roster.hear(Lists(served, {provider: tuple(lists["free"]) for provider, lists in found.items()}))
+
+    def _ask(self, provider: str) -> bool:
+        """Ask one provider and note what it has; return whether it said anything."""
+        limits = CallLimits(
+            connect_s=ANSWER_S, first_token_s=ANSWER_S, idle_s=ANSWER_S, deadline_mono=self._monotonic() + ANSWER_S
+        )
+        try:
+            listing = self._providers[provider].list_models(self._credentials[provider], limits, Handle())
+        except GatewayError as error:
+            fields = {"provider": provider, "why": error.code}
+            log.warning("a provider's list of models could not be read", extra={"fields": fields})
+            return False
+        if listing is None:
+            return False
+        found = {"at": self._store.now(), "ids": sorted(listing.ids), "free": list(listing.free)}
+        self._store.remember(_note(provider), jsonio.dumps(found).decode(), KEEP_S)
+        return True
+
+
+def first_credentials(inventory: Inventory) -> dict[str, Credential]:
+    """Return one credential of each provider that may be asked: rows say `discover = false` where there is no list."""
+    found: dict[str, Credential] = {}
+    for model in inventory.listed:
+        for candidate in inventory.candidates(model):
+            if candidate.provider.discover:
+                found.setdefault(candidate.provider.key, candidate.credential)
+    return found
+
+
+def _note(provider: str) -> str:
+    return f"discovery:{provider}"

@@ -1,0 +1,147 @@
+"""What calls teach about a model: how often it answers, how soon and how fast, and how it counts tokens. Pure.
+
+Evidence is a list of sums that fade together, so that recent calls weigh more and the store can add to them atomically.
+Logarithms of times are summed too: times are spread like a log-normal, whose 95th percentile follows from two sums.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+
+from gateway.domain import Usage
+from gateway.state.base import Evidence, Lesson
+
+HALF_LIFE_S = 600.0  # ten minutes: an outage is over for the score when it is over for the users
+PRIOR_SUCCESS = 0.98  # of a model that nobody knows: near enough to those seen working to get its share
+PRIOR_WEIGHT = 2.0  # calls that the prior is worth: two failures must already tell
+PRIOR_PROMPT_TOKENS = 500.0  # of a prompt that the estimate counted right, before the provider counted one
+PRIOR_ANSWER_TOKENS, PRIOR_ANSWERS = 300.0, 2.0  # the length of an answer, and how many such the guess is worth
+LEAST_TIMES = 3.0  # calls before a percentile means anything
+P95 = 1.645  # standard deviations above the mean
+RATIO_LIMITS = (0.5, 3.0)  # between the provider's tokens and ours; beyond that somebody counts something else
+
+
+class Sum(IntEnum):
+    """Positions in `Evidence.values`."""
+
+    CALLS = 0
+    SUCCESSES = 1
+    TTFT_N = 2
+    TTFT_S = 3
+    TTFT_LN = 4
+    TTFT_LN2 = 5
+    WHOLE_N = 6
+    WHOLE_S = 7
+    WHOLE_LN = 8
+    WHOLE_LN2 = 9
+    SPEED_S = 10
+    SPEED_TOKENS = 11
+    PROMPT_ESTIMATED = 12
+    PROMPT_COUNTED = 13
+    ANSWERS = 14
+    ANSWER_TOKENS = 15
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What is known of one model now. Times in seconds, None where too little is known.
+
+    `success`: the share of calls that were answered, drawn towards the prior while calls are few. `success_rate`: the
+    same without the prior. `prompt_ratio`: the provider's tokens for one of ours. `answered_before`: at least once,
+    within what is remembered.
+    """
+
+    success: float = PRIOR_SUCCESS
+    success_rate: float | None = None
+    ttft_s: float | None = None
+    ttft_p95_s: float | None = None
+    whole_s: float | None = None
+    whole_p95_s: float | None = None
+    tokens_per_s: float | None = None
+    prompt_ratio: float = 1.0
+    answer_tokens: float = PRIOR_ANSWER_TOKENS
+    answered_before: bool = False
+
+
+UNKNOWN = Health()
+
+
+def health_of(evidence: Evidence | None, now: float) -> Health:
+    """Return what the sums say at `now`."""
+    if evidence is None or len(evidence.values) < len(Sum):
+        return UNKNOWN
+    keep = 0.5 ** (max(0.0, now - evidence.at) / HALF_LIFE_S)
+    v = [value * keep for value in evidence.values]
+    calls, successes = v[Sum.CALLS], v[Sum.SUCCESSES]
+    return Health(
+        success=(successes + PRIOR_SUCCESS * PRIOR_WEIGHT) / (calls + PRIOR_WEIGHT),
+        success_rate=successes / calls if calls > 0.01 else None,
+        ttft_s=v[Sum.TTFT_S] / v[Sum.TTFT_N] if v[Sum.TTFT_N] > 0.01 else None,
+        ttft_p95_s=_p95(v[Sum.TTFT_N], v[Sum.TTFT_LN], v[Sum.TTFT_LN2]),
+        whole_s=v[Sum.WHOLE_S] / v[Sum.WHOLE_N] if v[Sum.WHOLE_N] > 0.01 else None,
+        whole_p95_s=_p95(v[Sum.WHOLE_N], v[Sum.WHOLE_LN], v[Sum.WHOLE_LN2]),
+        tokens_per_s=v[Sum.SPEED_TOKENS] / v[Sum.SPEED_S] if v[Sum.SPEED_S] > 0.01 else None,
+        prompt_ratio=_ratio(v[Sum.PROMPT_COUNTED], v[Sum.PROMPT_ESTIMATED]),
+        answer_tokens=(v[Sum.ANSWER_TOKENS] + PRIOR_ANSWER_TOKENS * PRIOR_ANSWERS) / (v[Sum.ANSWERS] + PRIOR_ANSWERS),
+        answered_before=evidence.values[Sum.SUCCESSES] > 0.0,
+    )
+
+
+def _p95(count: float, ln: float, ln2: float) -> float | None:
+    if count < LEAST_TIMES:
+        return None
+    mean = ln / count
+    return math.exp(mean + P95 * math.sqrt(max(0.0, ln2 / count - mean * mean)))
+
+
+def _ratio(counted: float, estimated: float) -> float:
+    least, most = RATIO_LIMITS
+    return min(most, max(least, (counted + PRIOR_PROMPT_TOKENS) / (estimated + PRIOR_PROMPT_TOKENS)))
+
+
+# --- lessons ---------------------------------------------------------------------------------------------------------
+
+
+def lesson_of_failure(model: str) -> Lesson:
+    """Return what a failed call teaches."""
+    return _lesson(model, {Sum.CALLS: 1.0})
+
+
+def lesson_of_success(model: str, *, ttft_s: float | None, closes: bool) -> Lesson:
+    """Return what an answer teaches when it is here, or its first token is.
+
+    `ttft_s` None: it was not streamed. `closes`: it ends a rest, so that what went wrong before is over.
+    """
+    values = {Sum.CALLS: 1.0, Sum.SUCCESSES: 1.0}
+    if ttft_s is not None:
+        values |= _times(Sum.TTFT_N, ttft_s)
+    return _lesson(model, values, forget=(Sum.CALLS, Sum.SUCCESSES) if closes else ())
+
+
+def lesson_of_end(model: str, usage: Usage, estimated_tokens: int, *, whole_s: float | None, speaking_s: float) -> Lesson:
+    """Return what a finished answer teaches of time and tokens.
+
+    `whole_s`: how long it took where it came in one piece, else None. `speaking_s`: how long its tokens took to come.
+    """
+    values: dict[Sum, float] = {}
+    if whole_s is not None:
+        values |= _times(Sum.WHOLE_N, whole_s)
+    if not usage.estimated:
+        values |= {Sum.PROMPT_ESTIMATED: float(estimated_tokens), Sum.PROMPT_COUNTED: float(usage.prompt_tokens)}
+        values |= {Sum.ANSWERS: 1.0, Sum.ANSWER_TOKENS: float(usage.completion_tokens)}
+        if usage.completion_tokens and speaking_s > 0:
+            values |= {Sum.SPEED_S: speaking_s, Sum.SPEED_TOKENS: float(usage.completion_tokens)}
+    return _lesson(model, values)
+
+
+def _times(first: Sum, seconds: float) -> dict[Sum, float]:
+    """Return the four sums of a time, which stand behind one another: its number, sum, and sums of its logarithms."""
+    ln = math.log(max(0.001, seconds))
+    return {first: 1.0, Sum(first + 1): seconds, Sum(first + 2): ln, Sum(first + 3): ln * ln}
+
+
+def _lesson(model: str, values: Mapping[Sum, float], forget: tuple[int, ...] = ()) -> Lesson:
+    return Lesson(model, tuple(values.get(position, 0.0) for position in Sum), HALF_LIFE_S, forget)

@@ -1,0 +1,148 @@
+"""What is known of every candidate at this moment, shared by the requests of one process for a moment.
+
+A snapshot of the store is read at most every REFRESH_S, by the request that finds it old; the others go on with what is
+there. What this process itself learns in between (a rest, a lease, a reservation that was refused) is noted at once.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+from gateway.domain import Candidate
+from gateway.routing import cooldown, headroom
+from gateway.routing.evidence import UNKNOWN, Health, health_of
+from gateway.routing.headroom import Quota
+from gateway.routing.ranking import Merits, merits_of
+from gateway.state.base import Rest, Snapshot, StateStore
+
+REFRESH_S = 0.25  # how old the shared picture may be: what another worker learned is seen within this
+STALE_S = 2.0  # older than this it is waited for
+PROBE_ANSWERS_S = 1.0  # when it is worth asking again whether a probe succeeded
+
+
+@dataclass(frozen=True, slots=True)
+class Out:
+    """Why a candidate is not to be tried, and until when (epoch seconds; infinity: for good).
+
+    `because` is "cooldown", "probing" (another call sees whether it is back), "quota", or "quota_too_small" for this one
+    request. `for_quota`: a quota or a rate limit is the reason, so that `until` is a reset.
+    """
+
+    because: str
+    until: float
+    for_quota: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One candidate as it stands: `out` None: it can be tried. `probes`: rests that are over but not yet proved so."""
+
+    health: Health
+    quotas: tuple[Quota, ...]
+    merits: Merits
+    out: Out | None = None
+    probes: tuple[str, ...] = ()
+
+
+class Moment:
+    """One snapshot, and what follows from it for each candidate, worked out when it is asked for."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
+        self.rests = dict(snapshot.rests)
+        self.leases = dict(snapshot.leases)
+        self._standings: dict[str, Standing] = {}
+
+    def standing(self, candidate: Candidate, now: float) -> Standing:
+        """Return how a candidate stands at `now`, by the snapshot and what was noted since."""
+        known = self._standings.get(candidate.id)
+        if known is None or (known.out and known.out.until <= now):
+            known = self._standings[candidate.id] = self._work_out(candidate, max(now, self.snapshot.now))
+        return known
+
+    def health(self, model_name: str) -> Health:
+        evidence = self.snapshot.evidence.get(model_name)
+        return UNKNOWN if evidence is None else health_of(evidence, self.snapshot.now)
+
+    def note_rest(self, rest: Rest) -> None:
+        """Take note of a failure before the next snapshot has it."""
+        self.rests[rest.scope] = rest
+        self.leases.pop(rest.scope, None)
+        self._standings = {}
+
+    def note_recovery(self, scopes: Iterable[str]) -> None:
+        for scope in scopes:
+            self.rests.pop(scope, None)
+            self.leases.pop(scope, None)
+        self._standings = {}
+
+    def note_lease(self, names: Iterable[str], until: float) -> None:
+        self.leases.update(dict.fromkeys(names, until))
+        self._standings = {}
+
+    def note_full(self, candidate: Candidate, standing: Standing, until: float) -> None:
+        """Take note that a quota refused this candidate: it is out until then, or until the next snapshot."""
+        self._standings[candidate.id] = replace(standing, out=Out("quota", until, True))
+
+    def _work_out(self, candidate: Candidate, now: float) -> Standing:
+        quotas = headroom.quotas_of(candidate, self.snapshot.counts, self.snapshot.limits, now)
+        health = self.health(candidate.model.name)
+        rests = [rest for scope in cooldown.scopes_over(candidate) if (rest := self.rests.get(scope)) and rest.until]
+        probes = tuple(rest.scope for rest in rests if rest.until <= now)
+        out = self._rest_out(rests, now) or self._quota_out(quotas) or self._probe_out(probes, now)
+        return Standing(health, quotas, merits_of(candidate.model, health, headroom.share_left(quotas)), out, probes)
+
+    def _rest_out(self, rests: list[Rest], now: float) -> Out | None:
+        active = [rest for rest in rests if rest.until > now]
+        if not active:
+            return None
+        return Out("cooldown", max(rest.until for rest in active), all(map(cooldown.is_for_quota, active)))
+
+    def _quota_out(self, quotas: tuple[Quota, ...]) -> Out | None:
+        until = headroom.full_until(quotas)
+        return None if until is None else Out("quota", until, True)
+
+    def _probe_out(self, probes: tuple[str, ...], now: float) -> Out | None:
+        probed = any(self.leases.get(scope, 0.0) > now for scope in probes)
+        return Out("probing", now + PROBE_ANSWERS_S, False) if probed else None
+
+
+class Outlook:
+    """The present moment. Thread-safe; `current` blocks as `StateStore.snapshot` does, and seldom."""
+
+    def __init__(self, store: StateStore, monotonic: Callable[[], float]) -> None:
+        self._store = store
+        self._monotonic = monotonic
+        self._refreshing = threading.Lock()
+        self._moment: Moment | None = None
+        self._read_at_mono = 0.0
+
+    def current(self, *, fresh: bool = False) -> Moment:
+        """Return the picture, not older than REFRESH_S unless somebody is just reading it. `fresh`: read it anew."""
+        moment, age_s = self._moment, self._age_s()
+        if moment is not None and age_s < REFRESH_S and not fresh:
+            return moment
+        if moment is None or fresh or age_s > STALE_S:
+            with self._refreshing:
+                return self._refresh() if fresh else self._refresh_if_old()
+        if not self._refreshing.acquire(blocking=False):
+            return moment
+        try:
+            return self._refresh_if_old()
+        finally:
+            self._refreshing.release()
+
+    def _age_s(self) -> float:
+        return self._monotonic() - self._read_at_mono
+
+    def _refresh_if_old(self) -> Moment:
+        if self._moment is not None and self._age_s() < REFRESH_S:
+            return self._moment  # somebody else read it while this thread waited
+        return self._refresh()
+
+    def _refresh(self) -> Moment:
+        moment = Moment(self._store.snapshot())
+        self._moment, self._read_at_mono = moment, self._monotonic()
+        return moment

@@ -1,0 +1,234 @@
+"""What one transaction does to the SQLite file.
+
+It reads the facts that it touches in one statement, works on them in Python, and writes what changed in one a table
+(tables.py says why).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.state.base import (
+    CORRECTION,
+    FORGET_S,
+    Adjustment,
+    Change,
+    Charge,
+    Evidence,
+    Failure,
+    Lesson,
+    Note,
+    Reading,
+    Recovery,
+    Refusal,
+    Release,
+    Reservation,
+    Rest,
+    Slot,
+    Tally,
+)
+from gateway.state.memory import after_failure, after_lesson, fits_at
+from gateway.state.tables import COUNT, EVIDENCE, FACTS, LEASE, LIMIT, LISTED, REST, Database, to_json
+
+KEEP_EVIDENCE_S = 30 * 86400.0  # a model that nobody used for so long is learned anew
+
+_KEEP_FACTS = """
+INSERT OR REPLACE INTO facts SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),
+    json_extract(value, '$[3]') FROM json_each(?)
+"""
+_ADD_FIGURES = """
+INSERT INTO figures SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),
+    json_extract(value, '$[3]'), json_extract(value, '$[4]'), json_extract(value, '$[5]') FROM json_each(?) WHERE true
+ON CONFLICT DO UPDATE SET amount = amount + excluded.amount, keep_until = max(keep_until, excluded.keep_until)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Reserve:
+    charges: tuple[Charge, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    names: tuple[str, ...]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    """Asks for the file and its tables to be there."""
+
+
+Operation = Change | Reserve | Failure | Lease | Nothing
+Name = tuple[str, str]  # of a fact: its kind and name
+
+
+class Facts:
+    """The facts that a transaction touches."""
+
+    def __init__(self, database: Database, names: Iterable[Name]) -> None:
+        self._database = database
+        self._values: dict[Name, Any] = {}
+        self._changed: dict[Name, float] = {}  # and until when to keep them
+        if wanted := list(set(names)):
+            found = database.execute(f"{FACTS} (kind, name) IN ({LISTED})", (to_json(wanted),)).fetchone()[0]
+            self._values = {(kind, name): value for kind, name, value in json.loads(found)}
+
+    def get(self, kind: str, name: str) -> Any:
+        """Return a value, None where there is none; a value is not to be changed in place."""
+        return self._values.get((kind, name))
+
+    def put(self, kind: str, name: str, value: Any, keep_until: float) -> None:
+        self._values[kind, name] = value
+        self._changed[kind, name] = keep_until
+
+    def drop(self, kind: str, name: str) -> None:
+        if self.get(kind, name) is not None:
+            self.put(kind, name, None, 0.0)
+
+    def save(self) -> None:
+        changed = [(*name, self._values[name], keep_until) for name, keep_until in self._changed.items()]
+        if kept := [(kind, name, to_json(value), end) for kind, name, value, end in changed if value is not None]:
+            self._database.execute(_KEEP_FACTS, (to_json(kept),))
+        if gone := [(kind, name) for kind, name, value, _ in changed if value is None]:
+            self._database.execute(f"DELETE FROM facts WHERE (kind, name) IN ({LISTED})", (to_json(gone),))
+
+
+class Batch:
+    """What one transaction does. `now`: epoch seconds, for all of it."""
+
+    def __init__(self, database: Database, now: float, operations: Sequence[Operation]) -> None:
+        self._database = database
+        self._now = now
+        self._operations = operations
+        self._facts = Facts(database, (name for operation in operations for name in touched(operation)))
+        self._notes: dict[str, tuple[str, float]] = {}
+        self._figures: dict[tuple[str, int, str, str], tuple[float, float]] = {}
+
+    def run(self) -> list[Any]:
+        """Do all of it, in this order, and return the answers."""
+        answers = [self._HOW[type(operation)](self, operation) for operation in self._operations]
+        self._facts.save()
+        if self._notes:
+            rows = [(key, *note) for key, note in self._notes.items()]
+            self._database.executemany("INSERT OR REPLACE INTO notes VALUES (?, ?, ?)", rows)
+        if self._figures:
+            self._database.execute(_ADD_FIGURES, (to_json([(*key, *value) for key, value in self._figures.items()]),))
+        return answers
+
+    # --- what is asked ---------------------------------------------------------------------------------------------------
+
+    def _nothing(self, operation: Nothing) -> None:
+        pass
+
+    def _reserve(self, operation: Reserve) -> Reservation | Refusal:
+        for charge in operation.charges:
+            slots = self._slots(charge.counter).values()
+            if sum(slot.used for slot in slots) + charge.amount > charge.limit:
+                return Refusal(charge, fits_at(charge, slots))
+        for charge in operation.charges:
+            self._add(charge.counter, charge.slot, charge.amount, charge.counts_until)
+        return Reservation(operation.charges)
+
+    def _fail(self, failure: Failure) -> Rest:
+        value = self._facts.get(REST, failure.scope)
+        rest = after_failure(Rest(failure.scope, *value) if value else None, failure, self._now)
+        value = (rest.until, rest.since, rest.failures, rest.reason, rest.failed_at)
+        self._facts.put(REST, failure.scope, value, max(rest.until, rest.failed_at) + FORGET_S)
+        self._facts.drop(LEASE, failure.scope)
+        return rest
+
+    def _lease(self, lease: Lease) -> bool:
+        if any((self._facts.get(LEASE, name) or 0.0) > self._now for name in lease.names):
+            return False
+        until = self._now + lease.seconds
+        for name in lease.names:
+            self._facts.put(LEASE, name, until, until)
+        return True
+
+    # --- what is written -------------------------------------------------------------------------------------------------
+
+    def _adjust(self, change: Adjustment) -> None:
+        self._add(change.counter, change.slot, change.change, change.counts_until)
+
+    def _correct(self, reading: Reading) -> None:
+        if reading.limit is not None:
+            self._facts.put(LIMIT, reading.counter, (reading.limit, reading.limit_until), reading.limit_until)
+        if reading.used is not None:
+            slots = self._slots(reading.counter)
+            own = sum(slot.used for slot in slots.values() if slot.number != CORRECTION)
+            slots[CORRECTION] = Slot(CORRECTION, max(0, reading.used - own), reading.until)
+            self._put(reading.counter, slots)
+
+    def _recover(self, recovery: Recovery) -> None:
+        self._facts.drop(LEASE, recovery.scope)
+        value = self._facts.get(REST, recovery.scope)
+        if value and Rest(recovery.scope, *value).since <= recovery.began_at:
+            self._facts.drop(REST, recovery.scope)
+
+    def _learn(self, lesson: Lesson) -> None:
+        value = self._facts.get(EVIDENCE, lesson.model) or ((0.0,) * len(lesson.values), self._now)
+        sums = after_lesson(Evidence(tuple(value[0]), value[1]), lesson, self._now)
+        self._facts.put(EVIDENCE, lesson.model, (sums, self._now), self._now + KEEP_EVIDENCE_S)
+
+    def _release(self, release: Release) -> None:
+        self._facts.drop(LEASE, release.name)
+
+    def _note(self, note: Note) -> None:
+        self._notes[note.key] = (note.value, self._now + note.ttl_s)
+
+    def _tally(self, tally: Tally) -> None:
+        for field, amount in tally.amounts.items():
+            key = (tally.series, tally.slot, tally.key, field)
+            known, keep_until = self._figures.get(key, (0.0, tally.keep_until))
+            self._figures[key] = (known + amount, max(keep_until, tally.keep_until))
+
+    # --- counters --------------------------------------------------------------------------------------------------------
+
+    def _slots(self, counter: str) -> dict[int, Slot]:
+        """Return the slots that still count."""
+        return {slot[0]: Slot(*slot) for slot in self._facts.get(COUNT, counter) or () if slot[2] > self._now}
+
+    def _put(self, counter: str, slots: Mapping[int, Slot]) -> None:
+        value = [(slot.number, slot.used, slot.counts_until) for slot in slots.values()]
+        self._facts.put(COUNT, counter, value, max(slot.counts_until for slot in slots.values()))
+
+    def _add(self, counter: str, number: int, amount: int, counts_until: float) -> None:
+        slots = self._slots(counter)
+        known = slots.get(number, Slot(number, 0, counts_until))
+        slots[number] = Slot(number, max(0, known.used + amount), max(known.counts_until, counts_until))
+        self._put(counter, slots)
+
+    _HOW: dict[type, Callable[[Batch, Any], Any]] = {
+        Nothing: _nothing,
+        Reserve: _reserve,
+        Failure: _fail,
+        Lease: _lease,
+        Adjustment: _adjust,
+        Reading: _correct,
+        Recovery: _recover,
+        Lesson: _learn,
+        Release: _release,
+        Note: _note,
+        Tally: _tally,
+    }
+
+
+def touched(operation: Operation) -> Iterator[Name]:
+    """Yield the names of the facts that an operation reads or drops."""
+    match operation:
+        case Reserve(charges):
+            yield from ((COUNT, charge.counter) for charge in charges)
+        case Adjustment(counter=counter) | Reading(counter=counter):
+            yield COUNT, counter
+        case Failure(scope=scope) | Recovery(scope=scope):
+            yield from ((REST, scope), (LEASE, scope))
+        case Lease(names):
+            yield from ((LEASE, name) for name in names)
+        case Release(name):
+            yield LEASE, name
+        case Lesson(model=model):
+            yield EVIDENCE, model

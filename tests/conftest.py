@@ -1,0 +1,123 @@
+"""The application in this process (no socket, no thread of gunicorn's, state in memory), and a real redis-server."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import redis
+from flask import Flask
+from flask.testing import FlaskClient
+
+from gateway.boot import load_configuration
+from gateway.domain import Attempt
+from gateway.factory import create_app
+from gateway.state.base import StateStore
+from gateway.state.memory import MemoryStore
+from gateway.telemetry import RequestRecord, Telemetry
+from tests.redis_server import RedisServer
+
+KEY = "sk-test"
+AUTH = {"Authorization": f"Bearer {KEY}"}
+
+
+@dataclass
+class RecordingTelemetry(Telemetry):
+    """Keeps what it was told."""
+
+    requests: list[RequestRecord] = field(default_factory=list)
+    attempts: list[Attempt] = field(default_factory=list)
+    failed_verbs: list[str] = field(default_factory=list)
+
+    def request_ended(self, record: RequestRecord) -> None:
+        self.requests.append(record)
+
+    def attempt_ended(self, attempt: Attempt) -> None:
+        self.attempts.append(attempt)
+
+    def state_failed(self, verb: str) -> None:
+        self.failed_verbs.append(verb)
+
+
+@dataclass
+class Application:
+    """A gateway in this process. `services` and `telemetry` tell what it did."""
+
+    app: Flask
+    telemetry: RecordingTelemetry
+
+    @property
+    def services(self):
+        return self.app.extensions["gateway"]
+
+    @property
+    def client(self) -> FlaskClient:
+        return self.app.test_client()
+
+    def get(self, path: str, headers: Mapping[str, str] = AUTH):
+        return self.client.get(path, headers=headers)
+
+    def post(self, path: str, body, headers: Mapping[str, str] | None = None):
+        """Post JSON, or bytes as they are, with the key."""
+        data = {"data": body} if isinstance(body, bytes) else {"json": body}
+        return self.client.post(path, headers={**AUTH, **(headers or {})}, **data)
+
+
+BuildApplication = Callable[..., Application]
+
+
+@pytest.fixture
+def build_application(tmp_path: Path) -> BuildApplication:
+    """Return a function that builds a gateway from environment variables, a catalog's text and a store."""
+
+    def build(
+        env: Mapping[str, str] | None = None, *, catalog: str | None = None, store: StateStore | None = None
+    ) -> Application:
+        environ = {"GATEWAY_API_KEY": KEY, "GATEWAY_DATA_DIR": str(tmp_path / "data"), **(env or {})}
+        if catalog is not None:
+            path = tmp_path / "catalog.toml"
+            path.write_text(catalog)
+            environ["GATEWAY_CATALOG"] = str(path)
+        telemetry = RecordingTelemetry()
+        return Application(create_app(load_configuration(environ), store=store or MemoryStore(), telemetry=telemetry), telemetry)
+
+    return build
+
+
+@pytest.fixture
+def application(build_application: BuildApplication) -> Application:
+    """A gateway without a provider: the sandbox stands in."""
+    return build_application()
+
+
+# --- redis -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """One server for all tests; a machine without the program skips them, but not in CI."""
+    if shutil.which("redis-server") is None:
+        if os.environ.get("CI"):
+            pytest.fail("redis-server is missing")
+        pytest.skip("needs redis-server")
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def own_redis(redis_server: RedisServer, tmp_path: Path) -> Iterator[RedisServer]:
+    """A server of one test's own, to be hung and stopped."""
+    server = RedisServer(tmp_path)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def empty_redis_url(redis_server: RedisServer) -> str:
+    client = redis.Redis.from_url(redis_server.url)
+    client.flushall()
+    client.close()
+    return redis_server.url

@@ -1,0 +1,171 @@
+"""Two workers, four providers whose quotas are of different kinds, and more requests than any one of them may serve.
+
+Time is the test's own: ten minutes pass in a moment. What the providers allow is decided by what they count themselves.
+"""
+
+import random
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from threading import BoundedSemaphore
+from typing import Any
+
+import pytest
+
+from gateway.domain import Usage
+from gateway.errors import CandidatesExhausted, UpstreamRateLimited
+from gateway.routing.attempts import AttemptLoop, Caller, Policy, Yield
+from gateway.routing.candidates import Plan
+from gateway.routing.ledger import Asked, Ledger
+from gateway.telemetry import Telemetry
+from gateway.upstream.watch import Handle
+from tests.unit.routing.conftest import Answer, candidate
+
+PER_MINUTE = 20  # what each provider allows
+MINUTES = 10
+TOKENS = 400  # of a request, about
+
+
+@dataclass
+class Fixed:
+    """Counts from the beginning of each minute."""
+
+    minute: int = -1
+    used: int = 0
+
+    def left(self, now):
+        return PER_MINUTE - (self.used if int(now // 60) == self.minute else 0)
+
+    def take(self, now):
+        if int(now // 60) != self.minute:
+            self.minute, self.used = int(now // 60), 0
+        self.used += 1
+
+
+@dataclass
+class Sliding:
+    """Looks back over the last sixty seconds."""
+
+    taken: deque = field(default_factory=deque)
+
+    def left(self, now):
+        while self.taken and self.taken[0] <= now - 60:
+            self.taken.popleft()
+        return PER_MINUTE - len(self.taken)
+
+    def take(self, now):
+        self.taken.append(now)
+
+
+@dataclass
+class Bucket:
+    """Fills up again all the time."""
+
+    level: float = PER_MINUTE
+    at: float = 0.0
+
+    def left(self, now):
+        level = min(PER_MINUTE, self.level + (now - self.at) * PER_MINUTE / 60) if self.at else self.level
+        return int(level + 1e-9)
+
+    def take(self, now):
+        self.level = (min(PER_MINUTE, self.level + (now - self.at) * PER_MINUTE / 60) if self.at else self.level) - 1
+        self.at = now
+
+
+@dataclass
+class Tokens(Sliding):
+    """Counts tokens as well, those that were really used."""
+
+    spent: deque = field(default_factory=deque)
+    limit: int = PER_MINUTE * TOKENS
+
+    def left(self, now):
+        while self.spent and self.spent[0][0] <= now - 60:
+            self.spent.popleft()
+        return super().left(now) if sum(tokens for _, tokens in self.spent) + TOKENS * 1.6 <= self.limit else 0
+
+
+class World:
+    def __init__(self, store, clock, seed=1):
+        self.clock, self.chance = clock, random.Random(seed)
+        kinds: dict[str, Any] = {"fixed": Fixed(), "sliding": Sliding(), "bucket": Bucket(), "tokens": Tokens()}
+        limits = {key: {"rpm": PER_MINUTE} for key in kinds} | {"tokens": {"rpm": PER_MINUTE, "tpm": PER_MINUTE * TOKENS}}
+        self.providers = kinds
+        self.candidates = tuple(candidate(f"{key}/m", limits=limits[key]) for key in kinds)
+        self.workers = [Ledger(store, clock) for _ in range(2)]
+        self.policy = Policy(retry_after_patience_s=3, seats=BoundedSemaphore(1), draw=self.chance.random)
+        self.calls = self.throttled = self.served = self.offered = self.refused_though_there_was_room = 0
+
+    def call(self, asked):
+        provider, now = self.providers[asked.provider.key], self.clock.now
+        self.calls += 1
+        if provider.left(now) < 1:
+            self.throttled += 1
+            raise UpstreamRateLimited("slow down", upstream_status=429)
+        provider.take(now)
+        return Yield(asked, Answer())
+
+    def request(self):
+        self.offered += 1
+        loop = AttemptLoop(
+            self.chance.choice(self.workers),
+            Telemetry(),
+            self.policy,
+            plan=Plan((self.candidates,), pinned=False),
+            asked=Asked(prompt_tokens=TOKENS // 2, output_tokens=TOKENS // 2),
+            caller=Caller(request_id="r", handle=Handle(), started_mono=time.monotonic()),
+            ends_at_mono=time.monotonic() + 100,
+        )
+        room = [key for key, provider in self.providers.items() if provider.left(self.clock.now) > 0]
+        try:
+            won = loop.attempt_all(self.call)
+        except CandidatesExhausted:
+            self.refused_though_there_was_room += any(self.had_room_by_our_count(key) for key in room)
+            return
+        self.served += 1
+        usage = Usage(TOKENS // 2, self.chance.randint(TOKENS // 4, TOKENS // 2))
+        if isinstance(provider := self.providers[won.candidate.provider.key], Tokens):
+            provider.spent.append((self.clock.now, usage.total_tokens))
+        loop.ledger.answered(won.booking, (), ttft_s=None)
+        loop.ledger.ended(won.booking, usage, ttft_s=None)
+
+    def had_room_by_our_count(self, key):
+        """A provider whose minute begins anew may have room that nobody outside can know of; a sliding one is exact."""
+        return type(self.providers[key]) is Sliding
+
+    def run(self, per_minute):
+        """Offer requests at random moments, so many a minute, for MINUTES minutes."""
+        end = self.clock.now + MINUTES * 60
+        while self.clock.now < end:
+            self.clock.now += self.chance.expovariate(per_minute / 60)
+            self.request()
+
+
+@pytest.fixture
+def world(store, clock):
+    return World(store, clock)
+
+
+def test_a_pool_serves_what_its_quotas_allow_together(world, capsys):
+    world.run(per_minute=3 * PER_MINUTE)
+    tell(world, capsys, "three times what one may serve", world.offered)
+    assert world.served >= 0.97 * world.offered and world.throttled < 0.02 * world.calls
+    assert world.refused_though_there_was_room == 0
+
+
+def test_a_pool_under_twice_its_load_is_used_to_the_full(world, capsys):
+    world.run(per_minute=8 * PER_MINUTE)
+    allowed = 4 * PER_MINUTE * MINUTES
+    tell(world, capsys, "twice what all may serve", allowed)
+    assert world.served >= 0.97 * allowed and world.throttled < 0.02 * world.calls
+    assert world.refused_though_there_was_room == 0
+
+
+def tell(world, capsys, load, allowed):
+    with capsys.disabled():
+        print(
+            f"\n{load}: {world.served / allowed:.1%} of the {allowed} that could be served,"
+            f" {world.throttled / max(1, world.calls):.2%} of {world.calls} calls throttled,"
+            f" {world.refused_though_there_was_room} refused while a candidate had room"
+        )

@@ -1,0 +1,103 @@
+from typing import Any, cast
+
+import pytest
+
+from gateway.catalog import Catalog, build_inventory
+from gateway.domain import Model, ProviderRow
+from gateway.errors import UpstreamFailed
+from gateway.providers.base import Listing
+from gateway.routing.discovery import ASK_AGAIN_S, ASK_EVERY_S, Discovery
+from gateway.routing.roster import Roster
+from gateway.settings import Settings
+from gateway.state.memory import MemoryStore
+from tests.unit.routing.conftest import Clock
+
+CATALOG = Catalog(
+    providers={key: ProviderRow(key=key, base_url=f"http://{key}", discover=key != "shy") for key in ("p", "q", "shy")},
+    models=tuple(
+        Model(provider=key, id=f"{key}-{n}", upstream_id=f"{key}-{n}", builtin=True) for key in ("p", "q", "shy") for n in (1, 2)
+    ),
+)
+
+
+class Listed:
+    """A provider that lists what it is told to."""
+
+    def __init__(self, said):
+        self.said = said
+        self.asked = 0
+
+    def list_models(self, credential, limits, handle):
+        self.asked += 1
+        if isinstance(self.said, Exception):
+            raise self.said
+        return self.said
+
+
+class Worker:
+    def __init__(self, store, clock, providers):
+        settings = Settings(sandbox="off")
+        self.roster = Roster(build_inventory(CATALOG, settings), cast(Any, providers), lambda c: build_inventory(c, settings))
+        self.discovery = Discovery(self.roster, cast(Any, providers), store, clock)
+
+    def look(self):
+        self.discovery.look()
+        return {model.id for model in self.roster.inventory.listed}
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def providers():
+    return {
+        "p": Listed(Listing(frozenset({"p-1", "p-new"}), ("p-new",))),
+        "q": Listed(Listing(frozenset({"q-1", "q-2"}), ())),
+        "shy": Listed(Listing(frozenset({"shy-1"}), ())),
+    }
+
+
+@pytest.fixture
+def workers(clock, providers):
+    store = MemoryStore(clock)
+    return [Worker(store, clock, providers) for _ in range(2)]
+
+
+def test_one_worker_asks_and_every_worker_hears(workers, providers):
+    assert [worker.look() for worker in workers] == [{"p-1", "q-1", "q-2", "shy-1", "shy-2"}] * 2
+    assert {key: provider.asked for key, provider in providers.items()} == {"p": 1, "q": 1, "shy": 0}
+    assert workers[1].roster.unknown_models == {"p": ("p-new",)}
+
+
+def test_providers_are_asked_again_after_six_hours(workers, providers, clock):
+    workers[0].look()
+    clock.now += ASK_EVERY_S - 1
+    workers[0].look()
+    assert providers["p"].asked == 1
+    providers["p"].said = Listing(frozenset({"p-1", "p-2"}), ())
+    clock.now += 2
+    assert "p-2" in workers[1].look() and providers["p"].asked == 2
+
+
+def test_a_list_that_fails_says_nothing_and_is_asked_for_again(workers, providers, clock):
+    providers["p"].said = UpstreamFailed("down", upstream_status=500)
+    assert workers[0].look() >= {"p-1", "p-2"}
+    workers[1].look()
+    assert providers["p"].asked == 1
+    clock.now += ASK_AGAIN_S + 1
+    workers[1].look()
+    assert providers["p"].asked == 2
+
+
+def test_what_was_known_stays_while_a_provider_is_down(workers, providers, clock):
+    workers[0].look()
+    providers["p"].said = UpstreamFailed("down", upstream_status=500)
+    clock.now += ASK_EVERY_S + 1
+    assert "p-2" not in workers[0].look()
+
+
+def test_a_provider_without_a_list_is_left_alone(workers, providers):
+    providers["p"].said = None
+    assert workers[0].look() >= {"p-1", "p-2"}

@@ -1,0 +1,241 @@
+import pytest
+
+from gateway.domain import QuotaReading, Usage
+from gateway.errors import (
+    UpstreamCredentialRejected,
+    UpstreamFailed,
+    UpstreamRateLimited,
+    UpstreamRejected,
+    UpstreamTimeout,
+    UpstreamUnreachable,
+)
+from gateway.routing.evidence import UNKNOWN, Health
+from gateway.routing.ledger import Asked, Booking, Ledger, demand_of
+from gateway.routing.outlook import REFRESH_S, Out
+from gateway.state.memory import MemoryStore
+from tests.unit.routing.conftest import Clock, candidate
+
+ONE, OTHER = candidate("a/one"), candidate("a/other")
+USUAL = Usage(10, 5)
+
+
+class Bench:
+    """Two workers with one store and one clock."""
+
+    def __init__(self):
+        self.clock = Clock()
+        self.store = MemoryStore(self.clock)
+        self.one, self.two = (Ledger(self.store, self.clock) for _ in range(2))
+
+    def begin(self, ledger=None, who=ONE, **asked):
+        self.clock.now += REFRESH_S  # as it is between requests: every worker looks anew
+        return (ledger or self.one).begin(who, Asked(**({"prompt_tokens": 10} | asked)))
+
+    def fail(self, error, who=ONE, ledger=None):
+        booking = self.begin(ledger, who)
+        assert isinstance(booking, Booking), booking
+        return (ledger or self.one).failed(booking, error)
+
+    def succeed(self, who=ONE, ledger=None, usage=USUAL, quota=()):
+        booking = self.begin(ledger, who)
+        assert isinstance(booking, Booking), booking
+        self.one.answered(booking, quota, ttft_s=None)
+        self.one.ended(booking, usage, ttft_s=None)
+
+    def used(self, counter):
+        return sum(slot.used for slot in self.store.snapshot().counts.get(counter, ()))
+
+
+@pytest.fixture
+def bench():
+    return Bench()
+
+
+def because(begun):
+    return begun.because if isinstance(begun, Out) else None
+
+
+def test_what_one_worker_learns_the_other_knows_a_moment_later(bench):
+    bench.fail(UpstreamUnreachable("x"))
+    assert because(bench.begin(bench.two)) == "cooldown"
+
+
+def test_after_a_rest_one_call_probes_and_no_other_of_any_worker(bench):
+    bench.fail(UpstreamUnreachable("x"))
+    bench.clock.now += 10
+    assert isinstance(bench.begin(bench.one), Booking)
+    assert because(bench.begin(bench.one)) == because(bench.begin(bench.two)) == "probing"
+
+
+def test_a_probe_whose_worker_died_ends_by_itself(bench):
+    bench.fail(UpstreamUnreachable("x"))
+    bench.clock.now += 10
+    bench.begin(bench.one)
+    bench.clock.now += 61
+    assert isinstance(bench.begin(bench.two), Booking)
+
+
+def test_a_success_ends_the_rest_for_everybody(bench):
+    bench.fail(UpstreamUnreachable("x"))
+    bench.clock.now += 10
+    bench.succeed()
+    assert isinstance(bench.begin(bench.two), Booking) and isinstance(bench.begin(bench.one, OTHER), Booking)
+    assert not bench.store.snapshot().rests
+
+
+def test_a_failed_probe_rests_longer_each_time_and_half_a_minute_at_most(bench):
+    seconds = []
+    for _ in range(5):
+        rest = bench.fail(UpstreamUnreachable("x"))
+        seconds.append(round(rest.until - bench.clock.now))
+        bench.clock.now = rest.until
+    assert seconds == [10, 20, 30, 30, 30]
+
+
+def test_calls_that_began_before_the_rest_add_nothing(bench):
+    early = [bench.begin() for _ in range(5)]
+    bench.clock.now += 1
+    rests = [bench.one.failed(booking, UpstreamUnreachable("x")) for booking in early]
+    assert {rest.failures for rest in rests} == {1} and {rest.until for rest in rests} == {bench.clock.now + 10}
+
+
+def test_a_success_that_began_before_a_rate_limit_does_not_end_it(bench):
+    early = bench.begin()
+    bench.fail(UpstreamRateLimited("x", retry_after_s=30))
+    bench.one.answered(early, (), ttft_s=None)
+    bench.one.ended(early, Usage(), ttft_s=None)
+    assert because(bench.begin(bench.two)) == because(bench.begin(bench.one)) == "cooldown"
+
+
+def test_a_probe_that_meets_another_refusal_ends_the_old_rest(bench):
+    bench.fail(UpstreamUnreachable("x"))
+    bench.clock.now += 10
+    bench.fail(UpstreamCredentialRejected("x", upstream_status=401))
+    assert set(bench.store.snapshot().rests) == {ONE.credential.id}
+
+
+def test_a_probe_that_fails_in_another_way_rests_what_it_probed_again(bench):
+    bench.succeed()
+    bench.fail(UpstreamUnreachable("x"))
+    bench.clock.now += 10
+    bench.fail(UpstreamFailed("x", upstream_status=500))
+    rests = bench.store.snapshot().rests
+    assert rests["provider:a"].until == bench.clock.now + 20 and rests["model:a/one"].until == 0
+
+
+def test_a_refused_request_ends_a_probe_well(bench):
+    bench.fail(UpstreamRateLimited("x", retry_after_s=1))
+    bench.clock.now += 1
+    bench.fail(UpstreamRejected("x", upstream_status=400))
+    assert not bench.store.snapshot().rests
+
+
+def test_a_probe_that_nobody_waited_for_lets_the_next_call_probe(bench):
+    bench.fail(UpstreamUnreachable("x"))
+    bench.clock.now += 10
+    bench.one.abandoned(bench.begin(), Usage(10))
+    assert isinstance(bench.begin(bench.two), Booking)
+
+
+def test_two_models_of_a_provider_that_fail_together_rest_it(bench):
+    for who in (ONE, OTHER):
+        bench.succeed(who)
+    bench.fail(UpstreamFailed("x", upstream_status=500))
+    assert "provider:a" not in bench.store.snapshot().rests
+    bench.fail(UpstreamTimeout("x", phase="first_token"), OTHER, bench.two)
+    assert because(bench.begin(bench.one, candidate("a/third"))) == "cooldown"
+
+
+def test_a_used_up_minute_is_out_and_says_until_when(bench):
+    limited = candidate("a/m", limits={"rpm": 2})
+    first = bench.clock.now + REFRESH_S
+    for ledger in (bench.one, bench.two):
+        assert isinstance(bench.begin(ledger, limited), Booking)
+    for ledger in (bench.one, bench.two):
+        out = bench.begin(ledger, limited)
+        assert because(out) == "quota" and out.until == pytest.approx(first + 60, abs=0.6)
+
+
+def test_a_request_larger_than_a_whole_window_is_told_apart(bench):
+    limited = candidate("a/m", limits={"tpm": 100}, max_output_tokens=10)
+    assert because(bench.begin(who=limited, prompt_tokens=500)) == "quota_too_small"
+    bench.clock.now += REFRESH_S
+    assert isinstance(bench.one.begin(limited, Asked(500), capped=True), Booking)
+
+
+@pytest.mark.parametrize(
+    ("error", "tokens"),
+    [
+        (UpstreamFailed("x", upstream_status=500), 0),
+        (UpstreamRateLimited("x", upstream_status=429), 0),
+        (UpstreamUnreachable("x"), 0),
+        (UpstreamTimeout("x", phase="first_token"), 10),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_failed_call_gives_back_the_tokens_that_were_not_read(bench, error, tokens):
+    limited = candidate("a/m", limits={"tpm": 1000, "rpm": 10})
+    bench.fail(error, limited)
+    assert bench.used(f"{limited.id}|tpm") == tokens and bench.used(f"{limited.id}|rpm") == 1
+
+
+def test_real_usage_replaces_the_estimate(bench):
+    limited = candidate("a/m", limits={"tpm": 1000})
+    bench.begin(who=limited)
+    assert bench.used(f"{limited.id}|tpm") == 310
+    bench.succeed(limited, usage=Usage(12, 30))
+    assert bench.used(f"{limited.id}|tpm") == 310 + 42
+
+
+def test_remaining_nothing_stops_calls_until_the_providers_reset(bench):
+    limited = candidate("a/m", limits={"rpd": 100}, clock="rolling")
+    bench.succeed(limited, quota=[QuotaReading("rpd", 100, 0, 86.4)])
+    assert because(bench.begin(bench.two, limited)) == "quota"
+    bench.clock.now += 87
+    assert isinstance(bench.begin(bench.two, limited), Booking)
+
+
+def test_calls_in_flight_are_counted_until_their_end(bench):
+    bookings = [bench.begin() for _ in range(3)]
+    assert bench.one.calls_in_flight(ONE) == 3
+    bench.one.abandoned(bookings[0], Usage())
+    bench.one.failed(bookings[1], UpstreamRejected("x"))
+    bench.one.answered(bookings[2], (), ttft_s=0.1)
+    assert bench.one.calls_in_flight(ONE) == 1
+    bench.one.ended(bookings[2], Usage(), ttft_s=0.1)
+    assert bench.one.calls_in_flight(ONE) == 0
+
+
+def test_the_callers_mistakes_and_leaving_clients_hurt_nobodys_health(bench):
+    bench.succeed()
+    before = bench.one.moment(fresh=True).health("a/one").success
+    bench.fail(UpstreamRejected("x", upstream_status=400))
+    bench.one.abandoned(bench.begin(), Usage())
+    assert bench.one.moment(fresh=True).health("a/one").success == pytest.approx(before, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("asked", "row", "tokens"),
+    [
+        (Asked(100), {}, (100, 300)),  # what answers are like, not what they may be
+        (Asked(100, 64000), {}, (100, 300)),
+        (Asked(100, 50), {}, (100, 50)),
+        (Asked(100), {"max_output_tokens": 20}, (100, 20)),
+        (Asked(100, 64000), {"reserves_output": True, "limits": {"tpm": 8000}}, (100, 7900)),  # what the provider reserves
+        (Asked(100, 500), {"reserves_output": True, "limits": {"tpm": 8000}}, (100, 500)),
+        (Asked(100), {"reserves_output": True}, (100, 300)),
+        (Asked(100, inputs=3), {"kind": "embedding"}, (100, 0)),
+    ],
+)
+def test_a_request_is_expected_to_take_what_requests_are_like(asked, row, tokens):
+    demand = demand_of(asked, candidate("a/m", **row), UNKNOWN)
+    assert (demand.prompt_tokens, demand.output_tokens) == tokens and demand.calls == 1
+
+
+def test_the_estimate_is_corrected_by_how_the_provider_counts():
+    demand = demand_of(Asked(100), ONE, Health(prompt_ratio=1.2, answer_tokens=40.0))
+    assert (demand.prompt_tokens, demand.output_tokens) == (120, 40)
+
+
+def test_a_batch_of_texts_is_as_many_calls_as_the_provider_needs():
+    assert demand_of(Asked(inputs=250), candidate("a/m", kind="embedding", batch=100), UNKNOWN).calls == 3

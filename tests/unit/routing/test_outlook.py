@@ -1,0 +1,86 @@
+import threading
+
+import pytest
+
+from gateway.routing.outlook import REFRESH_S, STALE_S, Out, Outlook
+from gateway.state.base import Failure, Snapshot
+from gateway.state.memory import MemoryStore
+from tests.unit.routing.conftest import Clock, candidate
+
+ONE = candidate("a/one")
+
+
+class Counted(MemoryStore):
+    """Counts how often it is read; `slow` holds a reader until it is set."""
+
+    def __init__(self, clock):
+        super().__init__(clock)
+        self.reads = 0
+        self.slow = None
+
+    def snapshot(self) -> Snapshot:
+        self.reads += 1
+        if self.slow:
+            self.slow.wait(5)
+        return super().snapshot()
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def store(clock):
+    return Counted(clock)
+
+
+def test_requests_share_one_picture_for_a_moment(store, clock):
+    outlook = Outlook(store, clock)
+    first = outlook.current()
+    clock.now += REFRESH_S / 2
+    assert outlook.current() is first and store.reads == 1
+    clock.now += REFRESH_S
+    assert outlook.current() is not first and store.reads == 2
+
+
+def test_a_fresh_picture_is_read_at_once(store, clock):
+    outlook = Outlook(store, clock)
+    assert outlook.current() is not outlook.current(fresh=True) and store.reads == 2
+
+
+@pytest.mark.parametrize(("age_s", "waits"), [(REFRESH_S, False), (STALE_S + 0.1, True)])
+def test_while_somebody_reads_others_go_on_with_what_is_not_too_old(store, clock, age_s, waits):
+    outlook = Outlook(store, clock)
+    old = outlook.current()
+    clock.now += age_s
+    store.slow = threading.Event()
+    reader = threading.Thread(target=outlook.current)
+    reader.start()
+    while store.reads < 2:
+        pass
+    if waits:
+        threading.Timer(0.05, store.slow.set).start()
+        assert outlook.current() is not old
+    else:
+        assert outlook.current() is old
+        store.slow.set()
+    reader.join()
+
+
+def test_a_rest_that_is_over_is_seen_without_a_new_picture(store, clock):
+    store.fail(Failure("provider:a", "unreachable", clock.now, (0.1,)))
+    moment = Outlook(store, clock).current()
+    assert moment.standing(ONE, clock.now).out == Out("cooldown", clock.now + 0.1, False)
+    clock.now += 0.1
+    standing = moment.standing(ONE, clock.now)
+    assert standing.out is None and standing.probes == ("provider:a",)
+
+
+def test_what_is_noted_holds_before_the_next_picture(store, clock):
+    moment = Outlook(store, clock).current()
+    assert moment.standing(ONE, clock.now).out is None
+    moment.note_rest(store.fail(Failure(ONE.id, "rate_limited", clock.now, (5.0,))))
+    assert moment.standing(ONE, clock.now).out == Out("cooldown", clock.now + 5, True)
+    moment.note_recovery([ONE.id])
+    assert moment.standing(ONE, clock.now).out is None

@@ -8,6 +8,7 @@ import os
 from flask import Flask
 from flask_cors import CORS
 
+from gateway.admission import Gate
 from gateway.api import chat, embeddings, exchange, health, models, replies, routing
 from gateway.api.paths import CanonicalPaths
 from gateway.auth import Keyring
@@ -70,6 +71,7 @@ def build_services(configuration: Configuration, *, store: StateStore | None, te
         store=guarded,
         telemetry=telemetry,
         watch=Watch(),
+        gate=Gate(settings.threads),
     )
 
 

@@ -1,8 +1,25 @@
-"""How the application and gunicorn meet: what a worker does that Flask cannot."""
+"""How the application and gunicorn meet: what a worker does that Flask cannot.
+
+gunicorn's thread worker, in four places (all measured 2026-11 with gunicorn 27.0.1):
+
+- a connection gets a thread only when it has sent something: one that is silent holds a thread for 5 s there;
+- a finished connection is closed without a thread: there the thread that accepts waits up to 2 s for a client which does
+  not close, and nobody else is let in meanwhile;
+- a few threads more than requests are admitted: refusals and health are answered while every place is taken;
+- on SIGTERM the listener closes, running requests get the graceful time but LAST_S, and then end with an error.
+"""
 
 from __future__ import annotations
 
+import selectors
+import socket
+import threading
+import time
+from collections import deque
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
 from typing import Any, cast
 
 from flask import Flask
@@ -10,16 +27,153 @@ from gunicorn.workers.gthread import ThreadWorker
 
 from gateway.services import Services
 
+SPARE_THREADS = 16  # beyond those that admission lets in
+LAST_S = 6.0  # of the graceful time: for requests that are ended to say so
+LINGER_S = 2.0  # for a client that still sends, so that it reads its answer before the connection is reset
+LINGER_BYTES = 1 << 20  # and for no more than this
+
 
 class Worker(ThreadWorker):
-    """gunicorn's thread worker, which looks after the gateway's own threads, and closes a connection when it is told to."""
+    """A worker process: see the module."""
+
+    _gateway: Services | None = None  # until the application is loaded
 
     def load_wsgi(self) -> None:
         super().load_wsgi()
         gateway: Services = cast(Flask, self.wsgi).extensions["gateway"]
         if gateway.settings.discovery:
             gateway.discovery.start()
+        self._gateway = gateway
+        self._lingering = Lingering()
         self.wsgi = closes_on_request(self.wsgi)
+
+    def get_thread_pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(max_workers=self.cfg.threads + SPARE_THREADS, thread_name_prefix="request")
+
+    def enqueue_req(self, conn: Any) -> None:
+        """Give a connection a thread; a new one waits with the kept-alive ones until it has something to read."""
+        if conn.initialized or conn.data_ready or has_data(conn.sock):
+            conn.data_ready = True
+            super().enqueue_req(conn)
+            return
+        conn.timeout = time.monotonic() + self.cfg.keepalive
+        self.pending_conns.append(conn)
+        self.poller.register(conn.sock, selectors.EVENT_READ, partial(self.on_pending_socket_readable, conn))
+
+    def handle(self, conn: Any) -> Any:
+        """Serve a request in a thread of the pool; what gunicorn would close later is handed over now."""
+        goes_on = super().handle(conn)
+        if goes_on is False:
+            self._lingering.close(conn.sock)
+            conn.close = lambda graceful=False: None
+        return goes_on
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        if self.alive and self._gateway:
+            self._gateway.watch.stopping = True
+            drain = threading.Timer(max(0.0, self.cfg.graceful_timeout - LAST_S), self._gateway.watch.drain)
+            drain.daemon = True
+            drain.start()
+        super().handle_exit(sig, frame)
+
+    def set_accept_enabled(self, enabled: bool | None) -> None:
+        super().set_accept_enabled(enabled)
+        if not self.alive and not enabled:
+            self._close_listeners()
+
+    def _close_listeners(self) -> None:
+        """Take whom the kernel has accepted already, then let it accept nobody else for this worker."""
+        for listener in self.sockets:
+            with suppress(OSError):
+                listener.setblocking(False)
+                for _ in range(self.worker_connections):
+                    before = self.nr_conns
+                    self.accept(listener)
+                    if self.nr_conns == before:
+                        break
+                listener.close()
+
+
+class Lingering:
+    """Closes connections without holding a thread for each: what a client still sends is read and dropped for a moment.
+
+    Closing at once would answer that with a reset, which can take the answer with it (RFC 9112, section 9.6).
+    """
+
+    def __init__(self) -> None:
+        self._waiting: deque[socket.socket] = deque()
+        self._bell, self._ear = socket.socketpair()
+        self._bell.setblocking(False)
+        self._ear.setblocking(False)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._ear, selectors.EVENT_READ)
+        self._last: dict[socket.socket, tuple[float, int]] = {}  # until when, and how many bytes more
+        threading.Thread(target=self._run, name="lingering", daemon=True).start()
+
+    def close(self, connection: socket.socket) -> None:
+        """Tell the client that nothing more comes, and close soon. Does not block."""
+        try:
+            connection.shutdown(socket.SHUT_WR)
+        except OSError:
+            connection.close()
+            return
+        self._waiting.append(connection)
+        with suppress(BlockingIOError):
+            self._bell.send(b"\0")
+
+    def _run(self) -> None:
+        while True:
+            soonest = min((until for until, _ in self._last.values()), default=time.monotonic() + 60.0)
+            for key, _ in self._selector.select(max(0.0, soonest - time.monotonic())):
+                if key.fileobj is self._ear:
+                    self._take_new()
+                else:
+                    self._read(cast(socket.socket, key.fileobj))
+            now = time.monotonic()
+            for connection in [connection for connection, (until, _) in self._last.items() if until <= now]:
+                self._drop(connection)
+
+    def _take_new(self) -> None:
+        with suppress(BlockingIOError):
+            self._ear.recv(4096)
+        while self._waiting:
+            connection = self._waiting.popleft()
+            try:
+                connection.setblocking(False)
+                self._selector.register(connection, selectors.EVENT_READ)
+            except (OSError, ValueError, KeyError):
+                connection.close()
+            else:
+                self._last[connection] = (time.monotonic() + LINGER_S, LINGER_BYTES)
+
+    def _read(self, connection: socket.socket) -> None:
+        try:
+            data = connection.recv(65536)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        until, left = self._last[connection]
+        if data and left > len(data):
+            self._last[connection] = (until, left - len(data))
+        else:
+            self._drop(connection)
+
+    def _drop(self, connection: socket.socket) -> None:
+        del self._last[connection]
+        self._selector.unregister(connection)
+        connection.close()
+
+
+def has_data(connection: socket.socket) -> bool:
+    """Whether a client has sent something already, or left: most have, and need not be waited for."""
+    try:
+        connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def closes_on_request(app: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[bytes]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gateway.admission import Gate
 from gateway.auth import Keyring
 from gateway.routing.discovery import Discovery
 from gateway.routing.dispatcher import Dispatcher
@@ -26,3 +27,4 @@ class Services:
     store: StateStore
     telemetry: Telemetry
     watch: Watch
+    gate: Gate

@@ -16,6 +16,7 @@ def create_chat_completion() -> Response:
     """Answer a chat, whole or streamed. 400, 401, 404, 413, 415, 429, 502, 503 and 504 in the error envelope."""
     current, dispatcher = exchange(), services().dispatcher
     current.authenticate()
+    current.admit()
     body = read_json(current.read_body(), request.content_type)
     chat = load_chat(body, request.headers)
     current.record.model, current.record.project_id = ",".join(chat.choice.names), chat.project_id

@@ -22,6 +22,7 @@ def create_embeddings() -> Response:
     """Embed texts with the very model that was asked for. Errors in the envelope."""
     current = exchange()
     current.authenticate()
+    current.admit()
     wanted = load_embeddings(read_json(current.read_body(), request.content_type), request.headers)
     current.record.model, current.record.project_id = wanted.choice.names[0], wanted.project_id
     if current.is_dry_run:

@@ -40,6 +40,7 @@ class Exchange:
         self._services = gateway
         self._handle: Handle | None = None
         self._ended = False
+        self._admitted = False
         self.started_mono = time.monotonic()
         self.id = "req_" + secrets.token_hex(12)
         self.streams = False  # the relay ends it, not the view
@@ -50,6 +51,11 @@ class Exchange:
         identity = self._services.keyring.identify(self._http.headers)
         self.record.key = identity.name
         return identity
+
+    def admit(self) -> None:
+        """Take one of the places for requests, until this one ends. :raises GatewayBusy: there is none."""
+        self._services.gate.enter()
+        self._admitted = True
 
     def read_body(self) -> bytes:
         """Return the request's body.
@@ -143,6 +149,8 @@ class Exchange:
         if self._ended:
             return
         self._ended = True
+        if self._admitted:
+            self._services.gate.leave()
         if self._handle:
             self._services.watch.close_handle(self._handle)
         self.record.duration_ms = (time.monotonic() - self.started_mono) * 1000

@@ -30,7 +30,7 @@ def healthz() -> Response:
 @bp.get("/readyz")
 def readyz() -> Response:
     """The process can serve: 503 only while draining, since requests are served without a state store too."""
-    if services().watch.draining:
+    if services().watch.stopping:
         raise Draining("The gateway is shutting down.", retry_after_s=1)
     try:
         services().store.ping()

@@ -85,6 +85,7 @@ class Watch:
         self._handles: dict[int, Handle] = {}  # by id of the handle: a client's descriptor may come twice
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
+        self.stopping = False  # SIGTERM came: running requests go on for a while, and no balancer should send more
         self.draining = False
 
     def open_handle(self, client: socket.socket | None) -> Handle:

@@ -1,0 +1,193 @@
+"""Threads that are all taken, clients that linger, and workers that stop: over real gunicorn."""
+
+import contextlib
+import http.client
+import json
+import os
+import signal
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.simulator import stall_after, stream
+
+pytestmark = pytest.mark.e2e
+
+ASK = {"model": "m", "messages": [{"role": "user", "content": "hello"}]}
+STREAM = {**ASK, "stream": True}
+THREADS = 4
+BUSY_S = 0.25  # refusals and health are answered within 50 ms, on a machine that does nothing else
+
+
+@pytest.fixture
+def env(simulator, tmp_path):
+    path = tmp_path / "one.toml"
+    base_url = simulator.base_url("plain")
+    path.write_text(f'[[providers]]\nkey = "p"\nbase_url = "{base_url}"\n[[models]]\nprovider = "p"\nid = "m"\nlimits = {{}}\n')
+    return {"GATEWAY_CATALOG": str(path), "GATEWAY_SANDBOX": "off"}
+
+
+@pytest.fixture
+def gateway(start_gateway, env):
+    with start_gateway(env, workers=1, threads=THREADS) as gateway:
+        yield gateway
+
+
+@contextlib.contextmanager
+def streams(gateway, simulator, number):
+    """Hold so many streams open that have begun to answer."""
+    simulator.always("plain", stall_after(n_events=2))
+    with contextlib.ExitStack() as stack:
+        for _ in range(number):
+            opened = stack.enter_context(gateway.stream("/v1/chat/completions", STREAM))
+            assert opened.status == 200
+        yield
+
+
+def slowly(pause_s):
+    """A stream of three chunks, so far apart."""
+    deltas = [({"role": "assistant", "content": "one"}, None), ({"content": "two"}, None), ({}, "stop")]
+    return stream([{"choices": [{"index": 0, "delta": delta, "finish_reason": end}]} for delta, end in deltas], pause_s=pause_s)
+
+
+def timed(call):
+    began = time.monotonic()
+    answer = call()
+    return answer, time.monotonic() - began
+
+
+def connect(gateway):
+    return socket.create_connection(("127.0.0.1", gateway.port), timeout=10)
+
+
+def test_while_every_place_is_taken_the_rest_is_refused_at_once(gateway, simulator):
+    with streams(gateway, simulator, THREADS):
+        for body in (ASK, STREAM, {**ASK, "messages": [{"role": "user", "content": "x" * 2_000_000}]}):
+            answer, took_s = timed(lambda body=body: gateway.post("/v1/chat/completions", body))
+            assert (answer.status, answer.json["error"]["code"]) == (503, "gateway_busy") and took_s < BUSY_S
+            assert answer.headers["retry-after"] == "1" and answer.headers["x-should-retry"] == "true"
+            assert answer.headers["connection"] == "close"
+        for path in ("/healthz", "/readyz", "/health", "/v1/models", "/v1/quota"):
+            answer, took_s = timed(lambda path=path: gateway.get(path))
+            assert answer.status == 200 and took_s < BUSY_S, path
+    simulator.reset()
+    until = time.monotonic() + 3
+    while (status := gateway.post("/v1/chat/completions", ASK).status) == 503 and time.monotonic() < until:
+        time.sleep(0.05)
+    assert status == 200  # the places of clients that left are free again
+
+
+def test_clients_that_do_not_close_keep_nobody_waiting(gateway):
+    request = f"GET /v1/models HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {gateway.key}\r\nConnection: close\r\n\r\n".encode()
+    with contextlib.ExitStack() as stack:
+        for _ in range(40):
+            connection = stack.enter_context(connect(gateway))
+            connection.sendall(request)
+            assert connection.recv(20).startswith(b"HTTP/1.1 200")
+        answer, took_s = timed(lambda: gateway.get("/healthz"))
+        assert answer.status == 200 and took_s < BUSY_S
+
+
+def test_silent_connections_hold_no_thread(gateway):
+    with contextlib.ExitStack() as stack:
+        for _ in range(60):
+            stack.enter_context(connect(gateway))
+        answer, took_s = timed(lambda: gateway.post("/v1/chat/completions", ASK))
+        assert answer.status == 200 and took_s < BUSY_S
+
+
+def test_a_client_that_still_sends_reads_its_refusal(gateway):
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer wrong\r\nContent-Length: {64 << 20}\r\n\r\n"
+    with connect(gateway) as connection:
+        connection.sendall(head.encode())
+        for _ in range(4):
+            connection.sendall(b" " * 100_000)
+            time.sleep(0.05)
+        assert connection.recv(100).startswith(b"HTTP/1.1 401")
+
+
+# --- stopping --------------------------------------------------------------------------------------------------------
+
+
+def test_sigterm_lets_running_requests_finish_and_takes_no_new_ones(start_gateway, env, simulator):
+    simulator.always("plain", slowly(0.4))
+    with start_gateway(env, workers=2) as gateway, gateway.stream("/v1/chat/completions", STREAM) as running:
+        gateway.terminate()
+        until = time.monotonic() + 1
+        refused = False
+        while not refused and time.monotonic() < until:
+            try:
+                connect(gateway).close()
+            except ConnectionRefusedError:
+                refused = True
+            time.sleep(0.02)
+        assert refused
+        lines = [line.data for line in running if line.data.strip()]
+        assert running.is_whole and lines[-1] == b"data: [DONE]\n"
+        assert gateway.process.wait(10) == 0, gateway.log()
+
+
+def test_a_stream_that_outlives_the_graceful_time_ends_with_an_error(start_gateway, env, simulator):
+    simulator.always("plain", stall_after(n_events=2))
+    with start_gateway({**env, "GUNICORN_CMD_ARGS": "--graceful-timeout 8"}) as gateway:
+        with gateway.stream("/v1/chat/completions", STREAM) as running:
+            began = time.monotonic()
+            gateway.terminate()
+            lines = [line.data for line in running if line.data.strip()]
+        assert 1.5 < time.monotonic() - began < 5, (lines, gateway.log())
+        assert running.is_whole and lines[-1] == b"data: [DONE]\n"
+        assert json.loads(lines[-2].removeprefix(b"data: "))["error"]["code"] == "draining"
+        assert gateway.process.wait(5) == 0
+
+
+def test_a_stopping_worker_says_so_to_whoever_asks_whether_it_is_ready(start_gateway, env, simulator):
+    simulator.always("plain", slowly(1.0))
+    with start_gateway(env, workers=1) as gateway, gateway.stream("/v1/chat/completions", STREAM):
+        kept = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=5)
+        answers = []
+        for _ in range(2):
+            kept.request("GET", "/readyz")
+            response = kept.getresponse()
+            answers.append((response.status, json.loads(response.read()), response.getheader("Connection")))
+            gateway.terminate()
+            time.sleep(0.3)
+        kept.close()
+    assert answers[0] == (200, {"status": "ok", "state_store": "ok"}, "keep-alive")
+    status, body, connection = answers[1]
+    assert status == 503 and body["error"]["code"] == "draining" and connection == "close"
+
+
+@pytest.mark.parametrize("how", ["hup", "worker killed gracefully"])
+def test_a_reload_loses_no_request(start_gateway, env, how):
+    with start_gateway(env, workers=2) as gateway:
+        stop = threading.Event()
+        statuses: list[int] = []
+        failures: list[str] = []
+
+        def ask():
+            while not stop.is_set():
+                try:
+                    statuses.append(gateway.post("/v1/chat/completions", ASK).status)
+                except OSError as error:
+                    failures.append(repr(error))
+
+        with ThreadPoolExecutor(4) as threads:
+            for _ in range(4):
+                threads.submit(ask)
+            for _ in range(3):
+                time.sleep(0.7)
+                if how == "hup":
+                    os.kill(gateway.pid, signal.SIGHUP)
+                else:
+                    os.kill(children_of(gateway.pid)[0], signal.SIGTERM)
+            time.sleep(1.5)
+            stop.set()
+        assert set(statuses) == {200} and not failures and len(statuses) > 50
+
+
+def children_of(pid):
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]

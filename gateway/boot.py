@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from gateway.catalog import Inventory, build_inventory, load_catalog
+from gateway.catalog import load_catalog
 from gateway.errors import ConfigurationError, StateError
+from gateway.inventory import Inventory, build_inventory
 from gateway.keys import load_or_make_key
 from gateway.providers import adapter_names
 from gateway.settings import Settings

@@ -1,7 +1,7 @@
-"""The catalog: providers, models and aliases, read from TOML and checked as a whole at boot; and what of it is usable.
+"""The catalog: providers, models and aliases, read from TOML and checked as a whole at boot.
 
-`load_catalog` merges the operator's file over the built-in one. `load_credentials` adds the keys that the environment
-holds, and `build_inventory` says which models can be called with them. Everything here is frozen once built.
+`load_catalog` merges the operator's file over the built-in one. Which of it can be called is said elsewhere
+(credentials.py, inventory.py). Everything here is frozen once built.
 """
 
 from __future__ import annotations
@@ -24,24 +24,20 @@ from gateway.domain import (
     REASONING_EFFORTS,
     REASONING_LEVELS,
     WINDOWS,
-    Candidate,
-    Credential,
     Model,
     ProviderRow,
 )
 from gateway.errors import ConfigurationError
-from gateway.settings import Settings
 
 BUILTIN_PATH = Path(__file__).with_name("catalog.toml")
 SANDBOX = "sandbox"  # the key of the provider that needs no network, and stands in where no other is usable
 SANDBOX_URL = "sandbox:"
+VISIBLE_ASCII = re.compile(r"[!-~]+")  # what a header and a URL can carry as it is
 ACCOUNT_ID = "{account_id}"  # in a base URL: the value of the row's account_id_env
 
 _ID = re.compile(r"[!-+\--~]+")  # visible ASCII but for the comma: ids stand in headers and in comma-separated lists
 _KEY = re.compile(r"[A-Za-z0-9_.-]{1,64}")  # no slash: `provider/id` is split at the first one
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
-_SECRET = re.compile(r"[!-~]+")
-_ACCOUNT = re.compile(r"[A-Za-z0-9_.-]+")
 
 _TOP_LEVEL = ("providers", "models", "aliases")
 _MODEL_WINDOWS = tuple(window for window in WINDOWS if window != "neurons")
@@ -208,9 +204,9 @@ def _read_date(value: Any) -> str:
     return value.isoformat() if isinstance(value, datetime.date) else str(_checked(value, isinstance(value, str)))
 
 
-def _is_url(value: Any) -> bool:
+def is_url(value: Any) -> bool:
     """Whether paths and the account id can be put to it, and it carries no secret of its own."""
-    if not isinstance(value, str) or not _SECRET.fullmatch(value):
+    if not isinstance(value, str) or not VISIBLE_ASCII.fullmatch(value):
         return False
     try:
         parts = urlsplit(value)
@@ -221,19 +217,19 @@ def _is_url(value: Any) -> bool:
     return parts.scheme in ("http", "https") and bool(parts.hostname) and usable_port and bare
 
 
-_URL = "an http:// or https:// URL without user, query and fragment"
+URL_FORM = "an http:// or https:// URL without user, query and fragment"
 
 
 def _read_prefixes(value: Any) -> Any:
-    return _checked(value, isinstance(value, dict) and all(key and _is_url(url) for key, url in value.items()))
+    return _checked(value, isinstance(value, dict) and all(key and is_url(url) for key, url in value.items()))
 
 
 class _ProviderSchema(Schema):
     key = _matching(_KEY, "a name of A-Z, a-z, 0-9, _, . and -", required=True)
     adapter = _text()
-    base_url = _Value(_URL, lambda v: _checked(v, v == SANDBOX_URL or _is_url(v)), shown=False)
+    base_url = _Value(URL_FORM, lambda v: _checked(v, v == SANDBOX_URL or is_url(v)), shown=False)
     base_url_env = _variable()
-    base_url_by_key_prefix = _Value(f"a table of {_URL}", _read_prefixes, shown=False)
+    base_url_by_key_prefix = _Value(f"a table of {URL_FORM}", _read_prefixes, shown=False)
     credential_env = _variable()
     account_id_env = _variable()
     docs = _text()
@@ -454,166 +450,3 @@ def _build_aliases(sources: Sequence[_Source], models: Iterable[Model]) -> dict[
                     source.report(f"[aliases] '{name}': unknown model '{target}'{_hint(target, targets)}")
             aliases[name] = named
     return {name: named for name, named in aliases.items() if name not in ids and any(target in here for target in named)}
-
-
-# --- credentials ----------------------------------------------------------------------------------------------------
-
-
-def load_credentials(catalog: Catalog, settings: Settings) -> Mapping[str, tuple[Credential, ...]]:
-    """Return the credentials of each provider that can be called; one that lacks a variable is absent.
-
-    A provider that needs none has a single credential without a secret.
-
-    :raises ConfigurationError: naming every variable that cannot be used, never its value.
-    """
-    problems: list[str] = []
-    found: dict[str, tuple[Credential, ...]] = {}
-    for row in catalog.providers.values():
-        try:
-            credentials = _credentials(row, settings)
-        except ValueError as error:
-            problems.append(str(error))
-            continue
-        if credentials:
-            found[row.key] = credentials
-    if problems:
-        raise ConfigurationError(problems)
-    return found
-
-
-def _credentials(row: ProviderRow, settings: Settings) -> tuple[Credential, ...]:
-    """:raises ValueError: with the problem as its message."""
-    secrets = _parts(settings, row.credential_env) if row.credential_env else [""]
-    if not secrets:
-        return ()
-    if not all(_SECRET.fullmatch(secret) for secret in secrets if row.credential_env):
-        raise ValueError(f"{row.credential_env} must hold keys of visible ASCII characters, without spaces")
-    urls = [_base_url(row, settings, secret) for secret in secrets]
-    if any(ACCOUNT_ID in url for url in urls):
-        accounts = _accounts(row, settings, len(secrets))
-        if not accounts:
-            return ()
-        urls = [url.replace(ACCOUNT_ID, account) for url, account in zip(urls, accounts, strict=True)]
-    distinct = dict.fromkeys(zip(urls, secrets, strict=True))
-    return tuple(Credential(row.key, number, url, secret) for number, (url, secret) in enumerate(distinct, start=1))
-
-
-def _base_url(row: ProviderRow, settings: Settings, secret: str) -> str:
-    configured = settings.variable(row.base_url_env)
-    if configured is None:
-        by_prefix = (url for prefix, url in row.base_url_by_key_prefix.items() if secret.startswith(prefix))
-        return next(by_prefix, row.base_url).rstrip("/")
-    if not _is_url(configured):
-        raise ValueError(f"{row.base_url_env} must be {_URL}")
-    if ACCOUNT_ID in configured and row.account_id_env is None:
-        raise ValueError(f"{row.base_url_env} holds {ACCOUNT_ID}, but its provider names no variable for one")
-    return configured.rstrip("/")
-
-
-def _accounts(row: ProviderRow, settings: Settings, keys: int) -> list[str]:
-    """Return one account id for each key, [] where the provider is not set up at all."""
-    accounts = _parts(settings, row.account_id_env)
-    if not accounts and row.credential_env is None:
-        return []
-    if not accounts:
-        raise ValueError(f"{row.account_id_env} must be set beside {row.credential_env}")
-    if not all(_ACCOUNT.fullmatch(account) for account in accounts):
-        raise ValueError(f"{row.account_id_env} must hold account ids, separated by commas")
-    if len(accounts) not in (1, keys):
-        raise ValueError(
-            f"{row.account_id_env} must hold one account id or as many as {row.credential_env} has keys:"
-            f" {keys}, not {len(accounts)}"
-        )
-    return accounts * keys if len(accounts) == 1 else accounts
-
-
-def _parts(settings: Settings, variable: str | None) -> list[str]:
-    return [part.strip() for part in (settings.variable(variable) or "").split(",") if part.strip()]
-
-
-def _missing_variables(row: ProviderRow, settings: Settings) -> tuple[str, ...]:
-    base_url = settings.variable(row.base_url_env) or row.base_url
-    needed = (row.credential_env, row.account_id_env if ACCOUNT_ID in base_url else None)
-    return tuple(name for name in needed if name and not _parts(settings, name))
-
-
-# --- inventory ------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Inventory:
-    """What can be called with the credentials at hand.
-
-    `stands_in`: no provider is usable, so the sandbox answers for every model and all providers count as usable.
-    `listed` and `auto_models` keep the catalog's order. Limits, health and discovery are not judged here.
-    """
-
-    catalog: Catalog
-    stands_in: bool
-    usable_providers: frozenset[str]
-    listed: tuple[Model, ...]
-    auto_models: tuple[Model, ...]
-    _candidates: Mapping[str, tuple[Candidate, ...]] = field(repr=False)
-    _missing: Mapping[str, tuple[str, ...]] = field(repr=False)
-
-    def candidates(self, model: Model) -> tuple[Candidate, ...]:
-        """Return the model behind each credential of its provider, () where it is retired, has no quota or no provider."""
-        return self._candidates.get(model.name, ())
-
-    def missing_variables(self, provider: str) -> tuple[str, ...]:
-        """Return the variables to set before this provider can be called, () where it can be or is unknown."""
-        return self._missing.get(provider, ())
-
-
-def build_inventory(catalog: Catalog, settings: Settings) -> Inventory:
-    """Return what can be called now.
-
-    :raises ConfigurationError: as `load_credentials`.
-    """
-    usable = dict(load_credentials(catalog, settings))
-    sandbox = usable.pop(SANDBOX, ())
-    if settings.sandbox == "off":
-        sandbox = ()
-    stands_in = bool(sandbox) and not usable
-    if sandbox and settings.sandbox == "on":
-        usable[SANDBOX] = sandbox
-    if stands_in:
-        candidates = {model.name: _stand_ins(catalog, model, sandbox) for model in catalog.models if _is_callable(model)}
-        usable_providers, missing = frozenset(catalog.providers), {}
-    else:
-        offered = (model for model in catalog.models if _is_callable(model) and model.has_quota)
-        candidates = {model.name: _own(catalog, model, usable) for model in offered}
-        usable_providers = frozenset(usable)
-        missing = {key: _missing_variables(row, settings) for key, row in catalog.providers.items() if key not in usable}
-        if SANDBOX in missing:
-            missing[SANDBOX] = ("GATEWAY_SANDBOX",)
-    listed = tuple(model for model in catalog.models if candidates.get(model.name))
-    return Inventory(
-        catalog=catalog,
-        stands_in=stands_in,
-        usable_providers=usable_providers,
-        listed=listed,
-        auto_models=tuple(model for model in listed if _is_for_auto(model)),
-        _candidates=candidates,
-        _missing=missing,
-    )
-
-
-def _own(catalog: Catalog, model: Model, usable: Mapping[str, tuple[Credential, ...]]) -> tuple[Candidate, ...]:
-    row = catalog.providers[model.provider]
-    return tuple(Candidate(row, model, credential) for credential in usable.get(model.provider, ()))
-
-
-def _stand_ins(catalog: Catalog, model: Model, sandbox: tuple[Credential, ...]) -> tuple[Candidate, ...]:
-    # Without the limits, which are those of the provider that it stands in for: every model answers, and goes on to.
-    unlimited = replace(model, limits={})
-    return tuple(Candidate(catalog.providers[SANDBOX], unlimited, credential) for credential in sandbox)
-
-
-def _is_callable(model: Model) -> bool:
-    return model.status != "retired"
-
-
-def _is_for_auto(model: Model) -> bool:
-    current = model.status in ("active", "preview") and model.has_quota
-    return model.kind == "chat" and current and model.provider != SANDBOX

@@ -13,7 +13,7 @@ from gateway.api import chat, embeddings, exchange, health, models, replies, rou
 from gateway.api.paths import CanonicalPaths
 from gateway.auth import Keyring
 from gateway.boot import Configuration, load_configuration
-from gateway.catalog import Inventory, build_inventory
+from gateway.inventory import Inventory, build_inventory
 from gateway.providers import load_adapter
 from gateway.providers.base import Notes, Provider
 from gateway.routing.discovery import Discovery

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from gateway.catalog import Inventory
 from gateway.domain import REASONING_LEVELS, Candidate, ChatRequest, Choice, EmbeddingRequest, Kind, Model
 from gateway.errors import InvalidRequest, ModelNotFound
+from gateway.inventory import Inventory
 from gateway.providers.base import Provider
 
 ANSWER_FLOOR_TOKENS = 256  # room for an answer that makes a context window "fit"; clients ask for far more than they use

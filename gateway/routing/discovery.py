@@ -13,9 +13,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from gateway import jsonio
-from gateway.catalog import Inventory
 from gateway.domain import Credential
 from gateway.errors import GatewayError
+from gateway.inventory import Inventory
 from gateway.providers.base import Provider
 from gateway.routing.roster import Lists, Roster
 from gateway.state.base import StateStore

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from gateway.catalog import Catalog, Inventory
+from gateway.catalog import Catalog
+from gateway.inventory import Inventory
 from gateway.providers.base import Provider
 from gateway.routing.candidates import Planner
 

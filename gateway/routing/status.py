@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from gateway.catalog import Inventory
 from gateway.domain import Candidate, Model, ReasoningEffort
+from gateway.inventory import Inventory
 from gateway.routing import headroom
 from gateway.routing.candidates import Plan
 from gateway.routing.headroom import DAY_S, Quota

@@ -10,8 +10,9 @@ import time
 from threading import BoundedSemaphore
 from typing import Any, cast
 
-from gateway.catalog import Catalog, build_inventory
+from gateway.catalog import Catalog
 from gateway.domain import ChatRequest, Model, ProviderRow, Usage, Window
+from gateway.inventory import build_inventory
 from gateway.routing.attempts import AttemptLoop, Caller, Policy
 from gateway.routing.candidates import Planner
 from gateway.routing.ledger import Asked, Ledger

@@ -4,9 +4,11 @@ import time
 
 import pytest
 
-from gateway.catalog import BUILTIN_PATH, SANDBOX, build_inventory, load_catalog, load_credentials
+from gateway.catalog import BUILTIN_PATH, SANDBOX, load_catalog
+from gateway.credentials import load_credentials
 from gateway.domain import CAPABILITIES, Model, ProviderRow
 from gateway.errors import ConfigurationError
+from gateway.inventory import build_inventory
 from gateway.settings import Settings
 
 ADAPTERS = ("cerebras", "gemini", "groq", "openai_compatible", "openrouter", "sandbox", "voyage_ai", "workers_ai")

@@ -2,9 +2,10 @@ from typing import Any, cast
 
 import pytest
 
-from gateway.catalog import Catalog, build_inventory
+from gateway.catalog import Catalog
 from gateway.domain import Model, ProviderRow
 from gateway.errors import UpstreamFailed
+from gateway.inventory import build_inventory
 from gateway.providers.base import Listing
 from gateway.routing.discovery import ASK_AGAIN_S, ASK_EVERY_S, Discovery
 from gateway.routing.roster import Roster

@@ -3,8 +3,9 @@ from typing import Any, cast
 import pytest
 
 from gateway.boot import load_configuration
-from gateway.catalog import Catalog, Inventory, build_inventory
+from gateway.catalog import Catalog
 from gateway.domain import Model, ProviderRow
+from gateway.inventory import Inventory, build_inventory
 from gateway.routing.roster import Lists, Roster, gone_from, unknown_in
 from gateway.settings import Settings
 

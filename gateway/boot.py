@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from gateway.catalog import load_catalog
 from gateway.errors import ConfigurationError, StateError
@@ -12,6 +13,8 @@ from gateway.keys import load_or_make_key
 from gateway.providers import adapter_names
 from gateway.settings import Settings
 from gateway.state import store_from_url
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,31 +31,36 @@ def load_configuration(environ: Mapping[str, str]) -> Configuration:
 
     :raises ConfigurationError: with every problem of the settings and of the catalog at once.
     """
-    problems: list[str] = []
-    settings = Settings()
-    try:
-        settings = Settings.from_env(environ)
-    except ConfigurationError as error:
-        problems += error.problems
-        catalog_path = environ.get("GATEWAY_CATALOG", "").strip()
-        settings = Settings.from_env({"GATEWAY_CATALOG": catalog_path})
-    inventory = None
-    try:
-        inventory = build_inventory(load_catalog(settings.catalog_path, adapter_names()), settings)
-    except ConfigurationError as error:
-        problems += error.problems
-    try:
-        store_from_url(settings.state_location, tls_verify=settings.state_tls_verify).close()
-    except ConfigurationError as error:
-        problems += error.problems
-    if settings.shares_state and not settings.has_client_keys and not settings.allow_anonymous:
-        problems.append("GATEWAY_API_KEY must be set: with Redis as the state store each machine would make its own")
+    settings, problems = Settings.gather(environ)
+
+    def check(step: Callable[[], T]) -> T | None:
+        try:
+            return step()
+        except ConfigurationError as error:
+            problems.extend(error.problems)
+            return None
+
+    catalog = check(lambda: load_catalog(settings.catalog_path, adapter_names()))
+    # Keys are looked at beside a broken file too: most of them belong to providers that are built in.
+    known = catalog or load_catalog(None, adapter_names())
+    inventory = check(lambda: build_inventory(known, settings))
+    check(lambda: store_from_url(settings.state_location, tls_verify=settings.state_tls_verify).close())
+    made_key = check(lambda: find_key(settings)) if settings.needs_key else None
     if problems or inventory is None:
         raise ConfigurationError(problems)
-    if settings.has_client_keys or settings.allow_anonymous:
-        return Configuration(settings, inventory)
-    key = load_or_make_key(settings.data_dir)
-    return Configuration(replace(settings, api_keys=(("default", key),)), inventory, made_key=key)
+    if made_key:
+        settings = replace(settings, api_keys=(("default", made_key),))
+    return Configuration(settings, inventory, made_key)
+
+
+def find_key(settings: Settings) -> str:
+    """Return the key of a gateway that was given none.
+
+    :raises ConfigurationError: there is nowhere to keep it.
+    """
+    if settings.shares_state:
+        raise ConfigurationError(["GATEWAY_API_KEY must be set: with Redis as the state store each machine would make its own"])
+    return load_or_make_key(settings.data_dir)
 
 
 def greeting(configuration: Configuration) -> str:

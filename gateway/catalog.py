@@ -300,6 +300,7 @@ class _Source:
         self.written_at = 0
         self.claimed: set[Identity] = set()
         self._problems = problems
+        self._adapters = adapters
         document = self._read()
         for name in document:
             if name not in _TOP_LEVEL:
@@ -307,9 +308,6 @@ class _Source:
         self.providers = self._rows(document, "providers", _PROVIDER_SCHEMA, ("key",))
         self.models = self._rows(document, "models", _MODEL_SCHEMA, ("provider", "id"))
         self.aliases = self._aliases(document.get("aliases", {}))
-        for key, row in self.providers.items():
-            if "adapter" in row and row["adapter"] not in adapters:
-                self.report(f"[[providers]] {key[0]}: unknown adapter '{row['adapter']}'{_hint(row['adapter'], adapters)}")
 
     def report(self, problem: str) -> None:
         self._problems.append(f"{self.path}: {problem}")
@@ -336,7 +334,7 @@ class _Source:
         for position, row in enumerate(array, start=1):
             identity = tuple(row.get(key) for key in keys)
             named = all(isinstance(part, str) for part in identity)
-            place = f"[[{name}]] " + ("/".join(identity) if named else f"number {position}")
+            place = f"[[{name}]] {_place(identity, position)}"
             if named and identity in self.claimed:
                 self.report(f"{place}: stands here twice")
             elif named:
@@ -345,6 +343,9 @@ class _Source:
                 rows[identity] = schema.load(row)
             except ValidationError as error:
                 self._report_fields(place, error.messages_dict, schema)
+            adapter = row.get("adapter")
+            if schema is _PROVIDER_SCHEMA and isinstance(adapter, str) and adapter.strip() and adapter not in self._adapters:
+                self.report(f"{place}: unknown adapter '{adapter}'{_hint(adapter, self._adapters)}")
         return rows
 
     def _report_fields(self, place: str, messages: Mapping[str, Any], schema: Schema) -> None:
@@ -371,6 +372,14 @@ class _Source:
         if problem:
             self.report(f"[aliases] '{name}': {problem}")
         return problem is None
+
+
+def _place(identity: Sequence[Any], position: int) -> str:
+    """Return how messages name a row: by its identity, or by its position and what there is of an identity."""
+    named = [part for part in identity if isinstance(part, str)]
+    if len(named) == len(identity):
+        return "/".join(named)
+    return f"number {position}" + (f" ({named[0]})" if named else "")
 
 
 def _hint(name: str, known: Iterable[str]) -> str:

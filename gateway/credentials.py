@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from gateway.catalog import ACCOUNT_ID, URL_FORM, VISIBLE_ASCII, Catalog, is_url
 from gateway.domain import Credential, ProviderRow
@@ -23,11 +23,7 @@ def load_credentials(catalog: Catalog, settings: Settings) -> Mapping[str, tuple
     problems: list[str] = []
     found: dict[str, tuple[Credential, ...]] = {}
     for row in catalog.providers.values():
-        try:
-            credentials = _credentials(row, settings)
-        except ValueError as error:
-            problems.append(str(error))
-            continue
+        credentials = _credentials(row, settings, problems)
         if credentials:
             found[row.key] = credentials
     if problems:
@@ -35,19 +31,26 @@ def load_credentials(catalog: Catalog, settings: Settings) -> Mapping[str, tuple
     return found
 
 
-def _credentials(row: ProviderRow, settings: Settings) -> tuple[Credential, ...]:
-    """:raises ValueError: with the problem as its message."""
+def _credentials(row: ProviderRow, settings: Settings, problems: list[str]) -> tuple[Credential, ...]:
+    """Return a provider's credentials, () where it is not set up; what is wrong with its variables goes to `problems`."""
     secrets = _parts(settings, row.credential_env) if row.credential_env else [""]
     if not secrets:
         return ()
     if not all(VISIBLE_ASCII.fullmatch(secret) for secret in secrets if row.credential_env):
-        raise ValueError(f"{row.credential_env} must hold keys of visible ASCII characters, without spaces")
+        problems.append(f"{row.credential_env} must hold keys of visible ASCII characters, without spaces")
+    if problem := _base_url_problem(row, settings):
+        problems.append(problem)
+        return ()
     urls = [_base_url(row, settings, secret) for secret in secrets]
     if any(ACCOUNT_ID in url for url in urls):
-        accounts = _accounts(row, settings, len(secrets))
-        if not accounts:
+        accounts = _parts(settings, row.account_id_env)
+        if not accounts and row.credential_env is None:
             return ()
-        urls = [url.replace(ACCOUNT_ID, account) for url, account in zip(urls, accounts, strict=True)]
+        if problem := _account_problem(row, accounts, len(secrets)):
+            problems.append(problem)
+            return ()
+        each = accounts * len(secrets) if len(accounts) == 1 else accounts
+        urls = [url.replace(ACCOUNT_ID, account) for url, account in zip(urls, each, strict=True)]
     distinct = dict.fromkeys(zip(urls, secrets, strict=True))
     return tuple(Credential(row.key, number, url, secret) for number, (url, secret) in enumerate(distinct, start=1))
 
@@ -57,28 +60,32 @@ def _base_url(row: ProviderRow, settings: Settings, secret: str) -> str:
     if configured is None:
         by_prefix = (url for prefix, url in row.base_url_by_key_prefix.items() if secret.startswith(prefix))
         return next(by_prefix, row.base_url).rstrip("/")
-    if not is_url(configured):
-        raise ValueError(f"{row.base_url_env} must be {URL_FORM}")
-    if ACCOUNT_ID in configured and row.account_id_env is None:
-        raise ValueError(f"{row.base_url_env} holds {ACCOUNT_ID}, but its provider names no variable for one")
     return configured.rstrip("/")
 
 
-def _accounts(row: ProviderRow, settings: Settings, keys: int) -> list[str]:
-    """Return one account id for each key, [] where the provider is not set up at all."""
-    accounts = _parts(settings, row.account_id_env)
-    if not accounts and row.credential_env is None:
-        return []
+def _base_url_problem(row: ProviderRow, settings: Settings) -> str | None:
+    configured = settings.variable(row.base_url_env)
+    if configured is None:
+        return None
+    if not is_url(configured):
+        return f"{row.base_url_env} must be {URL_FORM}"
+    if ACCOUNT_ID in configured and row.account_id_env is None:
+        return f"{row.base_url_env} holds {ACCOUNT_ID}, but its provider names no variable for one"
+    return None
+
+
+def _account_problem(row: ProviderRow, accounts: Sequence[str], keys: int) -> str | None:
+    """Return why these account ids cannot be paired with that many keys, None where they can."""
     if not accounts:
-        raise ValueError(f"{row.account_id_env} must be set beside {row.credential_env}")
+        return f"{row.account_id_env} must be set beside {row.credential_env}"
     if not all(_ACCOUNT.fullmatch(account) for account in accounts):
-        raise ValueError(f"{row.account_id_env} must hold account ids, separated by commas")
+        return f"{row.account_id_env} must hold account ids, separated by commas"
     if len(accounts) not in (1, keys):
-        raise ValueError(
+        return (
             f"{row.account_id_env} must hold one account id or as many as {row.credential_env} has keys:"
             f" {keys}, not {len(accounts)}"
         )
-    return accounts * keys if len(accounts) == 1 else accounts
+    return None
 
 
 def _parts(settings: Settings, variable: str | None) -> list[str]:

@@ -76,6 +76,14 @@ class Settings:
 
         :raises ConfigurationError: naming every variable that cannot be read.
         """
+        settings, problems = cls.gather(environ)
+        if problems:
+            raise ConfigurationError(problems)
+        return settings
+
+    @classmethod
+    def gather(cls, environ: Mapping[str, str]) -> tuple[Settings, list[str]]:
+        """Return what could be read, with defaults in place of the rest, and what is wrong with the rest."""
         variables = {name: value.strip() for name, value in environ.items() if value.strip()}
         read = _Reader(variables)
         anonymous = read.boolean("GATEWAY_ALLOW_ANONYMOUS", False)
@@ -117,17 +125,17 @@ class Settings:
             ca_bundle=variables.get("REQUESTS_CA_BUNDLE") or variables.get("CURL_CA_BUNDLE"),
             variables=variables,
         )
-        if read.problems:
-            raise ConfigurationError(read.problems)
-        return settings
+        return settings, read.problems
 
     def variable(self, name: str | None) -> str | None:
         """Return the value of a variable that the catalog names, None where it is unset or unnamed."""
         return self.variables.get(name) if name else None
 
     @property
-    def has_client_keys(self) -> bool:
-        return bool(self.api_keys or self.api_key_hashes)
+    def needs_key(self) -> bool:
+        """Whether a key has to be made: the operator neither named one, be it unreadable, nor lets everybody in."""
+        named = (self.variable(name) for name in ("GATEWAY_API_KEY", "GATEWAY_API_KEY_HASHES"))
+        return not (self.api_keys or self.api_key_hashes or self.allow_anonymous or any(named))
 
     @property
     def state_location(self) -> str:

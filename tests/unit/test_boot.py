@@ -17,6 +17,35 @@ def test_problems_of_settings_and_catalog_come_together(tmp_path):
     assert "PORT" in text and "mine.toml" in text and "nobody" in text and "Traceback" not in text
 
 
+CATALOG = '[[models]]\nid = "nobodys"\n[[providers]]\nkey = "new"\nadapter = "openai"\nbase_url = "ftp://x"\n'
+FAULTS = [
+    ({"PORT": "x", "GROQ_API_KEY": "a key"}, ["PORT", "GROQ_API_KEY"]),
+    ({"GROQ_API_KEY": "a key", "GROQ_BASE_URL": "x"}, ["GROQ_API_KEY", "GROQ_BASE_URL"]),
+    ({"GATEWAY_CATALOG": "none.toml", "GROQ_API_KEY": "a key"}, ["none.toml", "GROQ_API_KEY"]),
+    ({"REDIS_URL": "redis://x", "PORT": "x"}, ["PORT", "GATEWAY_API_KEY must be set"]),
+    ({"GATEWAY_DATA_DIR": "/dev/null/x", "PORT": "x"}, ["GATEWAY_DATA_DIR", "PORT"]),
+    ({"STATE_URL": "redis://[", "PORT": "x", "GATEWAY_API_KEY": "k"}, ["STATE_URL", "PORT"]),
+    ({"GATEWAY_CATALOG": "faulty.toml"}, ["(nobodys): provider is missing", "unknown adapter 'openai'", "base_url must"]),
+]
+
+
+@pytest.mark.parametrize(("environ", "named"), FAULTS, ids=[" and ".join(case[0]) for case in FAULTS])
+def test_every_problem_is_told_in_one_message(tmp_path, monkeypatch, environ, named):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "faulty.toml").write_text(CATALOG)
+    with pytest.raises(ConfigurationError) as raised:
+        load_configuration(environ)
+    assert all(any(part in problem for problem in raised.value.problems) for part in named)
+    assert len(raised.value.problems) == len(named)
+
+
+@pytest.mark.parametrize("faulty", [{"GATEWAY_API_KEY": "a b"}, {"GATEWAY_API_KEY_HASHES": "x"}])
+def test_no_key_is_made_or_missed_beside_one_that_cannot_be_read(tmp_path, faulty):
+    with pytest.raises(ConfigurationError) as raised:
+        load_configuration({"GATEWAY_DATA_DIR": str(tmp_path), "REDIS_URL": "redis://x", **faulty})
+    assert len(raised.value.problems) == 1 and not (tmp_path / FILE_NAME).exists()
+
+
 def test_the_first_start_makes_a_key_and_the_next_finds_it(tmp_path):
     environ = {"GATEWAY_DATA_DIR": str(tmp_path / "data")}
     first = load_configuration(environ)

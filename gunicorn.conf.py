@@ -13,7 +13,7 @@ except ConfigurationError as problem:
     sys.exit(str(problem))
 settings = configuration.settings
 
-bind = f"{settings.host}:{settings.port}"
+bind = settings.bind
 workers = settings.workers
 threads = settings.threads
 worker_class = "gateway.lifecycle.Worker"

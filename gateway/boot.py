@@ -11,7 +11,7 @@ from gateway.errors import ConfigurationError, StateError
 from gateway.inventory import Inventory, build_inventory
 from gateway.keys import load_or_make_key
 from gateway.providers import adapter_names
-from gateway.settings import Settings
+from gateway.settings import Settings, bracketed
 from gateway.state import store_from_url
 
 T = TypeVar("T")
@@ -73,7 +73,7 @@ def greeting(configuration: Configuration) -> str:
     if settings.allow_anonymous:
         lines.append("GATEWAY_ALLOW_ANONYMOUS is on: whoever reaches this port can use it.")
     if configuration.made_key:
-        host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
+        host = bracketed({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host))
         lines.append("No GATEWAY_API_KEY is set, so this gateway made one. Try it:")
         lines.append("")
         lines.append(

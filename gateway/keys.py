@@ -22,7 +22,7 @@ def load_or_make_key(data_dir: Path) -> str:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not path.exists():
             _write_once(path, "gw-" + secrets.token_urlsafe(32))
-        key = path.read_text().strip()
+        key = path.read_bytes().decode("ascii", "replace").strip()
     except OSError as error:
         problem = f"GATEWAY_DATA_DIR: the folder cannot be used ({error.strerror}); set it to one that can be written"
         raise ConfigurationError([problem]) from error

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeVar
+from urllib.parse import urlsplit
 
 from gateway.errors import ConfigurationError
 
@@ -17,6 +18,7 @@ RateLimit = tuple[int, int]  # (requests, seconds)
 
 _SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_ORIGIN = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://[A-Za-z0-9_.-]+(:[0-9]{1,5})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,7 @@ class Settings:
         read = _Reader(variables)
         anonymous = read.boolean("GATEWAY_ALLOW_ANONYMOUS", False)
         settings = cls(
-            host=read.text("HOST", "0.0.0.0" if "PORT" in variables else "127.0.0.1"),
+            host=read.text("HOST", "0.0.0.0" if "PORT" in variables else "127.0.0.1").strip("[]"),
             port=read.integer("PORT", 8000, at_least=0, at_most=65535),
             workers=read.integer("WEB_CONCURRENCY", 2, at_least=1),
             threads=read.integer("GATEWAY_THREADS", 64, at_least=2),
@@ -116,13 +118,13 @@ class Settings:
             public_rate_limit=read.rate("PUBLIC_RATE_LIMIT", (120, 60)),
             trusted_proxy_hops=read.integer("TRUSTED_PROXY_HOPS", 0, at_least=0),
             # Without a key any web page could spend the quotas: browsers are let in only where somebody says so.
-            cors_origins=read.names("CORS_ORIGINS", () if anonymous else ("*",)),
+            cors_origins=read.origins("CORS_ORIGINS", () if anonymous else ("*",)),
             metrics_token=variables.get("METRICS_TOKEN"),
             log_level=read.one_of("LOG_LEVEL", "info", ("debug", "info", "warning", "error")),
             log_format=read.one_of("LOG_FORMAT", "text" if os.isatty(2) else "json", ("json", "text")),
-            proxies=_proxies(variables),
+            proxies=read.proxies(),
             no_proxy=variables.get("NO_PROXY") or variables.get("no_proxy") or "",
-            ca_bundle=variables.get("REQUESTS_CA_BUNDLE") or variables.get("CURL_CA_BUNDLE"),
+            ca_bundle=read.existing_path("REQUESTS_CA_BUNDLE" if "REQUESTS_CA_BUNDLE" in variables else "CURL_CA_BUNDLE"),
             variables=variables,
         )
         return settings, read.problems
@@ -136,6 +138,11 @@ class Settings:
         """Whether a key has to be made: the operator neither named one, be it unreadable, nor lets everybody in."""
         named = (self.variable(name) for name in ("GATEWAY_API_KEY", "GATEWAY_API_KEY_HASHES"))
         return not (self.api_keys or self.api_key_hashes or self.allow_anonymous or any(named))
+
+    @property
+    def bind(self) -> str:
+        """Where to listen, as gunicorn takes it."""
+        return f"{bracketed(self.host)}:{self.port}"
 
     @property
     def state_location(self) -> str:
@@ -169,9 +176,33 @@ class _Reader:
     def text(self, name: str, default: str) -> str:
         return self._variables.get(name, default)
 
-    def names(self, name: str, default: tuple[str, ...]) -> tuple[str, ...]:
-        value = self._variables.get(name)
-        return default if value is None else tuple(part.strip() for part in value.split(",") if part.strip())
+    def origins(self, name: str, default: tuple[str, ...]) -> tuple[str, ...]:
+        def parse(value: str) -> tuple[str, ...]:
+            origins = tuple(part.strip() for part in value.split(",") if part.strip())
+            if not all(_ORIGIN.fullmatch(origin) for origin in origins):
+                raise ValueError
+            return origins
+
+        return self._parse(name, default, parse, "*, or origins like https://example.com, separated by commas")
+
+    def existing_path(self, name: str) -> str | None:
+        def parse(value: str) -> str:
+            if not os.path.exists(value):
+                raise ValueError
+            return value
+
+        return self._parse(name, None, parse, "the path of a file or folder that is there")
+
+    def proxies(self) -> dict[str, str]:
+        """Return the proxy of each scheme; that for all is read only where one of them has none of its own."""
+        found: dict[str, str] = {}
+        for scheme in ("http", "https", "all"):
+            upper = f"{scheme}_proxy".upper()
+            name = upper if upper in self._variables else upper.lower()
+            url = None if len(found) == 2 else self._parse(name, None, _proxy, "a URL like http://host:port", secret=True)
+            if url:
+                found[scheme] = url
+        return found
 
     def one_of(self, name: str, default: str, allowed: tuple[str, ...]) -> str:
         def parse(value: str) -> str:
@@ -232,10 +263,18 @@ class _Reader:
         return self._parse(name, "", parse, "sqlite:///path, redis://host or rediss://host", secret=True)
 
 
-def _proxies(variables: Mapping[str, str]) -> dict[str, str]:
-    names = {"http": "HTTP_PROXY", "https": "HTTPS_PROXY", "all": "ALL_PROXY"}
-    found = {scheme: variables.get(name) or variables.get(name.lower()) for scheme, name in names.items()}
-    return {scheme: url for scheme, url in found.items() if url}
+def _proxy(value: str) -> str:
+    """Return a proxy's URL; one without a scheme is an http one, as elsewhere."""
+    url = value if "://" in value else f"http://{value}"
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0 or not url.isascii() or " " in url:
+        raise ValueError
+    return url
+
+
+def bracketed(host: str) -> str:
+    """Return a host as it stands before a port: an IPv6 address in brackets."""
+    return f"[{host}]" if ":" in host else host
 
 
 def _boolean(value: str) -> bool:
@@ -264,14 +303,18 @@ def _keys(value: str) -> tuple[tuple[str, str], ...]:
         if not _NAME.fullmatch(name) or not key or not key.isascii() or not key.isprintable() or " " in key:
             raise ValueError
         keys.append((name, key))
+    if not keys:
+        raise ValueError
     return tuple(keys)
 
 
 def _hashes(value: str) -> tuple[ClientKey, ...]:
     found = []
-    for part in re.split(r"[,\s]+", value):
+    for part in filter(None, re.split(r"[,\s]+", value)):
         name, _, digest = part.partition(":")
         if not _NAME.fullmatch(name) or not re.fullmatch(r"[0-9a-fA-F]{64}", digest):
             raise ValueError
         found.append(ClientKey(name, digest.lower()))
+    if not found:
+        raise ValueError
     return tuple(found)

@@ -84,6 +84,13 @@ def test_a_folder_that_cannot_be_used_is_told_without_a_traceback(tmp_path):
         load_or_make_key(tmp_path / "file")
 
 
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"", b"sk-somebody's"])
+def test_a_key_file_that_holds_none_is_told(tmp_path, content):
+    (tmp_path / FILE_NAME).write_bytes(content)
+    with pytest.raises(ConfigurationError, match="holds no key"):
+        load_or_make_key(tmp_path)
+
+
 def test_the_greeting_has_one_ready_curl_line(tmp_path):
     configuration = load_configuration({"GATEWAY_DATA_DIR": str(tmp_path)})
     curls = [line for line in greeting(configuration).splitlines() if line.startswith("curl ")]

@@ -30,6 +30,15 @@ READ = [
     ({"GATEWAY_SANDBOX": "ON"}, "sandbox", "on"),
     ({"GATEWAY_ALLOW_ANONYMOUS": "true"}, "cors_origins", ()),
     ({"GATEWAY_ALLOW_ANONYMOUS": "true", "CORS_ORIGINS": "https://a, https://b"}, "cors_origins", ("https://a", "https://b")),
+    ({"GATEWAY_API_KEY_HASHES": "ann:" + "a" * 64 + ",\n"}, "api_key_hashes", (HASH_A,)),
+    ({"HOST": "::"}, "bind", "[::]:8000"),
+    ({"HOST": "[::1]", "PORT": "9"}, "bind", "[::1]:9"),
+    ({"CORS_ORIGINS": "http://localhost:3000,null,tauri://localhost"}, "cors_origins",
+        ("http://localhost:3000", "null", "tauri://localhost")),
+    ({"REQUESTS_CA_BUNDLE": "/dev/null"}, "ca_bundle", "/dev/null"),
+    ({"HTTPS_PROXY": "p:3128"}, "proxies", {"https": "http://p:3128"}),
+    ({"HTTP_PROXY": "p", "HTTPS_PROXY": "p", "ALL_PROXY": "socks5://p"}, "proxies", {"http": "http://p", "https": "http://p"}),
+    ({"ALL_PROXY": "http://p", "https_proxy": "http://q"}, "proxies", {"all": "http://p", "https": "http://q"}),
     ({"RETRY_AFTER_PATIENCE_S": "0"}, "retry_after_patience_s", 0),
     ({"https_proxy": "http://p", "HTTP_PROXY": "http://q"}, "proxies", {"http": "http://q", "https": "http://p"}),
 ]  # fmt: skip
@@ -53,6 +62,10 @@ WRONG = {
     "CLIENT_RATE_LIMIT": "many/minute",
     "GATEWAY_SANDBOX": "maybe",
     "LOG_LEVEL": "loud",
+    "REQUESTS_CA_BUNDLE": "/no/such/file",
+    "HTTPS_PROXY": "not a url hunter2",
+    "ALL_PROXY": "socks5://user:hunter2@p",
+    "CORS_ORIGINS": "https://a/path",
 }
 
 
@@ -61,6 +74,20 @@ def test_every_problem_is_named_at_once_and_no_secret_is_repeated():
         Settings.from_env(WRONG)
     assert sorted(problem.split()[0] for problem in raised.value.problems) == sorted(WRONG)
     assert "hunter2" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *[("HTTPS_PROXY", value) for value in ("http://", "http://p:port", "http://p:0", "http://[", ":::")],
+        *[("CORS_ORIGINS", value) for value in ("example.com", "https://a/", "https://*.a", "https://a b", "https://(a+)+")],
+        ("GATEWAY_API_KEY", ","),
+        ("GATEWAY_API_KEY_HASHES", ", ,"),
+    ],
+)
+def test_a_value_that_would_fail_later_is_refused_at_once(name, value):
+    with pytest.raises(ConfigurationError, match=f"{name} must be"):
+        Settings.from_env({name: value})
 
 
 def test_secrets_do_not_show_in_a_repr():

@@ -4,13 +4,14 @@ import os
 import resource
 import sys
 
-from gateway.boot import greeting, load_configuration, state_warning
+from gateway.boot import greeting, keep_configuration, load_configuration, state_warning
 from gateway.errors import ConfigurationError
 
 try:
     configuration = load_configuration(os.environ)
 except ConfigurationError as problem:
     sys.exit(str(problem))
+keep_configuration(configuration)
 settings = configuration.settings
 
 bind = settings.bind
@@ -28,10 +29,16 @@ control_socket_disable = True
 
 
 def on_starting(server):  # type: ignore[no-untyped-def]
-    """Tell the operator once how to begin, and allow as many open files as the system does: a stream takes two."""
+    """Allow as many open files as the system does: a stream takes two."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard if hard != resource.RLIM_INFINITY else max(soft, 65536), hard))
-    print(f"Listening on http://{bind} with {workers} workers of {threads} threads.", file=sys.stderr)
+
+
+def when_ready(server):  # type: ignore[no-untyped-def]
+    """Tell the operator once how to begin: at the address that was bound, which `-b` and PORT=0 decide elsewhere."""
+    addresses = [str(listener) for listener in server.LISTENERS] or [f"http://{bind}"]
+    size = f"{server.num_workers} workers of {server.cfg.threads} threads"
+    print(f"Listening on {', '.join(addresses)} with {size}.", file=sys.stderr)
     if warning := state_warning(settings):
         print(warning, file=sys.stderr)
-    print(greeting(configuration), file=sys.stderr, flush=True)
+    print(greeting(configuration, addresses[0]), file=sys.stderr, flush=True)

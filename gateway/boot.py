@@ -11,7 +11,7 @@ from gateway.errors import ConfigurationError, StateError
 from gateway.inventory import Inventory, build_inventory
 from gateway.keys import load_or_make_key
 from gateway.providers import adapter_names
-from gateway.settings import Settings, bracketed
+from gateway.settings import Settings
 from gateway.state import store_from_url
 
 T = TypeVar("T")
@@ -53,6 +53,22 @@ def load_configuration(environ: Mapping[str, str]) -> Configuration:
     return Configuration(settings, inventory, made_key)
 
 
+_kept: list[Configuration] = []  # at most one; a process that has none reads the environment
+
+
+def keep_configuration(configuration: Configuration) -> None:
+    """Keep what the gunicorn master checked for the workers that it forks.
+
+    A worker that read the files itself would fail to start on one that broke since, and take the gateway down with it.
+    """
+    _kept[:] = [configuration]
+
+
+def kept_configuration() -> Configuration | None:
+    """Return what was kept, None in a process without such a master."""
+    return _kept[0] if _kept else None
+
+
 def find_key(settings: Settings) -> str:
     """Return the key of a gateway that was given none.
 
@@ -63,8 +79,11 @@ def find_key(settings: Settings) -> str:
     return load_or_make_key(settings.data_dir)
 
 
-def greeting(configuration: Configuration) -> str:
-    """Return what the operator reads once at a start: how it is doing, and where a key was made, a line to try it."""
+def greeting(configuration: Configuration, address: str) -> str:
+    """Return what the operator reads once at a start: how it is doing, and where a key was made, a line to try it.
+
+    `address` is where gunicorn listens: a URL without a path, or `unix:` and a path.
+    """
     settings, inventory = configuration.settings, configuration.inventory
     lines = []
     if inventory.stands_in:
@@ -73,15 +92,21 @@ def greeting(configuration: Configuration) -> str:
     if settings.allow_anonymous:
         lines.append("GATEWAY_ALLOW_ANONYMOUS is on: whoever reaches this port can use it.")
     if configuration.made_key:
-        host = bracketed({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host))
         lines.append("No GATEWAY_API_KEY is set, so this gateway made one. Try it:")
         lines.append("")
         lines.append(
-            f"curl http://{host}:{settings.port}/v1/chat/completions -H 'Authorization: Bearer {configuration.made_key}' "
+            f"curl {_reachable(address)}/v1/chat/completions -H 'Authorization: Bearer {configuration.made_key}' "
             '-H \'Content-Type: application/json\' -d \'{"model": "auto", "messages": [{"role": "user", "content": "Hello!"}]}\''
         )
         lines.append("")
     return "\n".join(lines)
+
+
+def _reachable(address: str) -> str:
+    """Return what to give curl on this machine for an address that a server listens at."""
+    if address.startswith("unix:"):
+        return f"--unix-socket {address.removeprefix('unix:')} http://localhost"
+    return address.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
 
 
 def state_warning(settings: Settings) -> str | None:

@@ -12,7 +12,7 @@ from gateway.admission import Gate
 from gateway.api import chat, embeddings, exchange, health, models, replies, routing
 from gateway.api.paths import CanonicalPaths
 from gateway.auth import Keyring
-from gateway.boot import Configuration, load_configuration
+from gateway.boot import Configuration, kept_configuration, load_configuration
 from gateway.inventory import Inventory, build_inventory
 from gateway.providers import load_adapter
 from gateway.providers.base import Notes, Provider
@@ -35,11 +35,11 @@ def create_app(
     store: StateStore | None = None,
     telemetry: Telemetry | None = None,
 ) -> Flask:
-    """Build the application. Without arguments it is configured by the environment; tests pass their own parts.
+    """Build the application. Without arguments it is what the gunicorn master checked, or else the environment says.
 
     :raises ConfigurationError: the environment or the catalog is wrong.
     """
-    configuration = configuration or load_configuration(os.environ)
+    configuration = configuration or kept_configuration() or load_configuration(os.environ)
     services = build_services(configuration, store=store, telemetry=telemetry or LogTelemetry())
     set_up_logging(services.settings.log_level, as_json=services.settings.log_format == "json")
     app = Flask(__name__, static_folder=None)

@@ -142,7 +142,7 @@ class Settings:
     @property
     def bind(self) -> str:
         """Where to listen, as gunicorn takes it."""
-        return f"{bracketed(self.host)}:{self.port}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
     def state_location(self) -> str:
@@ -270,11 +270,6 @@ def _proxy(value: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0 or not url.isascii() or " " in url:
         raise ValueError
     return url
-
-
-def bracketed(host: str) -> str:
-    """Return a host as it stands before a port: an IPv6 address in brackets."""
-    return f"[{host}]" if ":" in host else host
 
 
 def _boolean(value: str) -> bool:

@@ -91,13 +91,24 @@ def test_a_key_file_that_holds_none_is_told(tmp_path, content):
         load_or_make_key(tmp_path)
 
 
-def test_the_greeting_has_one_ready_curl_line(tmp_path):
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("http://127.0.0.1:8000", "http://127.0.0.1:8000"),
+        ("http://0.0.0.0:80", "http://127.0.0.1:80"),
+        ("http://[::]:80", "http://[::1]:80"),
+        ("unix:/run/g.sock", "--unix-socket /run/g.sock http://localhost"),
+    ],
+)
+def test_the_greeting_has_one_ready_curl_line(tmp_path, address, shown):
     configuration = load_configuration({"GATEWAY_DATA_DIR": str(tmp_path)})
-    curls = [line for line in greeting(configuration).splitlines() if line.startswith("curl ")]
-    assert len(curls) == 1 and str(configuration.made_key) in curls[0] and "http://127.0.0.1:8000/v1/chat/completions" in curls[0]
-    assert "sandbox" in greeting(configuration)
+    text = greeting(configuration, address)
+    curls = [line for line in text.splitlines() if line.startswith("curl ")]
+    assert len(curls) == 1 and str(configuration.made_key) in curls[0] and "sandbox" in text
+    assert curls[0].startswith(f"curl {shown}/v1/chat/completions ")
 
 
 def test_the_greeting_keeps_a_configured_key_to_itself(tmp_path):
     environ = {"GATEWAY_DATA_DIR": str(tmp_path), "GATEWAY_API_KEY": "sk-hunter2", "GROQ_API_KEY": "gsk_hunter2"}
-    assert "hunter2" not in greeting(load_configuration(environ)) + repr(load_configuration(environ))
+    configuration = load_configuration(environ)
+    assert "hunter2" not in greeting(configuration, "http://x") + repr(configuration)

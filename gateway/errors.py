@@ -3,6 +3,7 @@
 GatewayError                      client    failover   cools
   RequestError
     InvalidRequest                400       no         -            schema failure, with `param`
+    BodyBroken                    400       no         -            the body ended early, or is not well chunked
     PayloadTooLarge               413       no         -
     UnsupportedMediaType          415       no         -
     MethodNotAllowed              405       no         -
@@ -66,6 +67,8 @@ class GatewayError(Exception):
     failover: ClassVar[Failover] = "no"
     cooldown_scope: CooldownScope = "none"
     should_retry: bool | None = None  # sent as x-should-retry where the answer is known; SDKs obey it
+    tells_retry_after: ClassVar[bool] = False  # a provider's own wait is not the client's
+    closes_connection: ClassVar[bool] = False  # the rest of a body stands before the next request, or no thread is free for it
 
     def __init__(self, message: str, *, param: str | None = None, retry_after_s: float | None = None) -> None:
         super().__init__(message)
@@ -98,6 +101,7 @@ class ClientGone(GatewayError):
     status = 499
     type = "invalid_request_error"
     code = "client_closed_request"
+    closes_connection = True
 
 
 # --- the caller's side ---------------------------------------------------------------------------------------------
@@ -109,6 +113,7 @@ class RequestError(GatewayError):
     status = 400
     type = "invalid_request_error"
     code = "invalid_value"
+    tells_retry_after = True
 
 
 class InvalidRequest(RequestError):
@@ -119,9 +124,17 @@ class InvalidRequest(RequestError):
         self.code = code
 
 
+class BodyBroken(RequestError):
+    """The body cannot be read to its end, so nobody knows where the next request begins."""
+
+    code = "invalid_json"
+    closes_connection = True
+
+
 class PayloadTooLarge(RequestError):
     status = 413
     code = "request_too_large"
+    closes_connection = True
 
 
 class UnsupportedMediaType(RequestError):
@@ -166,16 +179,19 @@ class CapacityError(GatewayError):
 
     status = 503
     type = "service_unavailable"
+    tells_retry_after = True
 
 
 class GatewayBusy(CapacityError):
     code = "gateway_busy"
     should_retry = True
+    closes_connection = True
 
 
 class Draining(CapacityError):
     code = "draining"
     should_retry = True
+    closes_connection = True
 
 
 class CandidatesExhausted(CapacityError):

@@ -44,8 +44,6 @@ def create_app(
     set_up_logging(services.settings.log_level, as_json=services.settings.log_format == "json")
     app = Flask(__name__, static_folder=None)
     app.extensions["gateway"] = services
-    app.url_map.strict_slashes = False
-    app.url_map.merge_slashes = False
     app.before_request(exchange.begin_exchange)
     for blueprint in (chat.bp, embeddings.bp, models.bp, routing.bp, health.bp):
         app.register_blueprint(blueprint)

@@ -23,10 +23,10 @@ def create_chat_completion() -> Response:
     if current.is_dry_run:
         return json_reply(dispatcher.explain_chat(chat))
     if chat.stream:
-        opened = dispatcher.open_stream(chat, current.caller, current.stream_ended)
+        opened = dispatcher.open_stream(chat, current.open_caller(), current.stream_ended)
         current.served(opened.route)
         current.stream_begins()
         return stream_reply(opened)
-    completion = dispatcher.complete(chat, current.caller)
+    completion = dispatcher.complete(chat, current.open_caller())
     current.served(completion.route, completion.usage)
     return json_reply(completion.body, headers=route_headers(completion.route))

@@ -27,7 +27,7 @@ def create_embeddings() -> Response:
     current.record.model, current.record.project_id = wanted.choice.names[0], wanted.project_id
     if current.is_dry_run:
         return json_reply(services().dispatcher.explain_embeddings(wanted))
-    embeddings = services().dispatcher.embed(wanted, current.caller)
+    embeddings = services().dispatcher.embed(wanted, current.open_caller())
     current.served(embeddings.route, embeddings.usage)
     model = embeddings.route.candidate.model.id
     space = f"{safe_name(model)}@{len(embeddings.vectors[0])}"

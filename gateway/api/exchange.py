@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import secrets
+import socket
 import time
 from typing import cast
 
@@ -11,7 +11,7 @@ from flask import Request, current_app, g, request
 
 from gateway.auth import ClientIdentity
 from gateway.domain import Usage
-from gateway.errors import GatewayError, InvalidRequest, PayloadTooLarge, UnsupportedMediaType
+from gateway.errors import BodyBroken, ClientGone, GatewayError, InvalidRequest, PayloadTooLarge, UnsupportedMediaType
 from gateway.routing.attempts import Caller
 from gateway.routing.dispatcher import Route
 from gateway.services import Services
@@ -19,8 +19,9 @@ from gateway.telemetry import RequestRecord
 from gateway.upstream.relay import StreamEnd
 from gateway.upstream.watch import Handle
 
-_PROJECT = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _LONGEST_WAIT_S = 86400.0
+BODY_SILENCE_S = 10.0  # longest gap between two pieces of a body: a sender that stopped holds a thread
+SMALL_REST_BYTES = 32 * 1024  # of a body left unread: gunicorn skips as much before the next request, twice that closes
 LONGEST_MAX_WAIT_S = 60.0  # of x-gateway-max-wait (contract §3)
 
 
@@ -41,6 +42,7 @@ class Exchange:
         self._handle: Handle | None = None
         self._ended = False
         self._admitted = False
+        self._body_read = False
         self.started_mono = time.monotonic()
         self.id = "req_" + secrets.token_hex(12)
         self.streams = False  # the relay ends it, not the view
@@ -58,9 +60,10 @@ class Exchange:
         self._admitted = True
 
     def read_body(self) -> bytes:
-        """Return the request's body.
+        """Return the request's body. Blocks for as long as it comes, with gaps of BODY_SILENCE_S at most.
 
         :raises PayloadTooLarge: it is over MAX_REQUEST_BYTES. :raises UnsupportedMediaType: it is compressed.
+        :raises BodyBroken: it ends early or is not well chunked. :raises ClientGone: its sender left.
         """
         most = self._services.settings.max_request_bytes
         if self._http.headers.get("content-encoding", "identity").lower() not in ("", "identity"):
@@ -69,24 +72,53 @@ class Exchange:
         if length is not None and length > most:
             raise too_large(most)
         # Werkzeug's own limit cuts a chunked body off silently (measured 2026-11, Werkzeug 3.1): read and compare.
-        body: bytes = self._http.environ["wsgi.input"].read(most + 1 if length is None else length)
+        body = self._read(most + 1 if length is None else length)
         if len(body) > most:
             raise too_large(most)
         if length is not None and len(body) < length:
-            raise InvalidRequest("The body ended before its Content-Length.", code="invalid_json")
+            raise BodyBroken("The body ended before its Content-Length.")
+        self._body_read = True
         return body
 
+    def _read(self, count: int) -> bytes:
+        client = self._client_socket
+        if client:
+            client.settimeout(BODY_SILENCE_S)
+        try:
+            return cast(bytes, self._http.environ["wsgi.input"].read(count))
+        except ConnectionError:
+            raise ClientGone("The client left while it sent the body.") from None
+        except TimeoutError:
+            raise BodyBroken(f"The body did not come: nothing for {BODY_SILENCE_S:.0f} seconds.") from None
+        except Exception:  # gunicorn has many names for it, all of what the client sent
+            raise BodyBroken("The body broke off or is not well chunked.") from None
+        finally:
+            if client:
+                client.settimeout(None)
+
     @property
-    def caller(self) -> Caller:
-        """Return the client as dispatch sees it; from now on its connection is watched."""
-        if self._handle is None:
-            self._handle = self._services.watch.open_handle(self._http.environ.get("gunicorn.socket"))
+    def leaves_much_unread(self) -> bool:
+        """Whether so much of the body was left unread that the connection cannot serve another request."""
+        length = 0 if self._body_read else self._http.content_length
+        return "transfer-encoding" in self._http.headers if length is None else length > SMALL_REST_BYTES
+
+    @property
+    def _client_socket(self) -> socket.socket | None:
+        return self._http.environ.get("gunicorn.socket")
+
+    def open_caller(self) -> Caller:
+        """Return the client as dispatch sees it, its connection watched until `end`. Once a request.
+
+        :raises InvalidRequest: `x-gateway-max-wait` is no number of seconds.
+        """
+        max_wait_s = self._max_wait_s()
+        self._handle = self._services.watch.open_handle(self._client_socket)
         return Caller(
             request_id=self.id,
             handle=self._handle,
             started_mono=self.started_mono,
             time_limit_s=self._client_limit_s(),
-            max_wait_s=self._max_wait_s(),
+            max_wait_s=max_wait_s,
         )
 
     @property

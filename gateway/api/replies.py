@@ -13,14 +13,12 @@ from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
 from gateway import jsonio
-from gateway.api.exchange import exchange, too_large
+from gateway.api.exchange import exchange
 from gateway.domain import Attempt
 from gateway.errors import (
-    CapacityError,
     GatewayError,
     InternalError,
     MethodNotAllowed,
-    PayloadTooLarge,
     RequestError,
     UnknownPath,
 )
@@ -64,10 +62,8 @@ def json_reply(body: Any, *, status: int = 200, headers: Mapping[str, str] | Non
 
 
 def stream_reply(opened: OpenedStream) -> Response:
-    """Return a streamed answer; its relay is closed with the response, also if it is never iterated (HEAD)."""
-    response = Response(opened.relay, headers={**STREAM_HEADERS, **route_headers(opened.route)})
-    response.call_on_close(opened.relay.close)
-    return response
+    """Return a streamed answer. Flask closes its relay with it, also if it was never iterated."""
+    return Response(opened.relay, headers={**STREAM_HEADERS, **route_headers(opened.route)})
 
 
 def route_headers(route: Route) -> dict[str, str]:
@@ -104,12 +100,12 @@ def error_reply(error: GatewayError) -> Response:
             "x-gateway-reasoning-effort": "auto",
             **attempt_headers(tried),
         }
-    if error.retry_after_s is not None and isinstance(error, CapacityError | RequestError):
+    if error.retry_after_s is not None and error.tells_retry_after:
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after_s)))
     if error.should_retry is not None:
         headers["x-should-retry"] = "true" if error.should_retry else "false"
-    if isinstance(error, CapacityError) or isinstance(error, PayloadTooLarge):
-        headers["Connection"] = "close"  # an unread body, or no thread to wait for the next request
+    if error.closes_connection:
+        headers["Connection"] = "close"
     return json_reply(error.to_body(), status=error.status, headers=headers)
 
 
@@ -124,8 +120,6 @@ def http_error_reply(error: HTTPException) -> Response:
         response = error_reply(MethodNotAllowed(f"{request.method} does not work on {request.path[:100]}; use {allowed}."))
         response.headers["Allow"] = allowed
         return response
-    if error.code == 413:
-        return error_reply(too_large(0))
     refusal = RequestError(error.description or "The request cannot be served as it is.")
     refusal.status = error.code or 400
     return error_reply(refusal)
@@ -142,6 +136,8 @@ def defect_reply(error: Exception) -> Response:
 def finish_reply(response: Response) -> Response:
     """Flask's after_request hook: the ids every answer carries, and the end of those that are complete."""
     current = exchange()
+    if current.leaves_much_unread:
+        response.headers["Connection"] = "close"
     response.headers["x-gateway-request-id"] = response.headers["x-request-id"] = current.id
     if not current.streams:
         current.record.status = current.record.status or response.status_code

@@ -88,3 +88,13 @@ def test_the_real_reason_is_found_inside_its_wrappers():
     silent = requests.ConnectionError(urllib3.exceptions.ReadTimeoutError(NOBODY, "/", "x"))
     mapped = map_error(silent, "idle")
     assert isinstance(mapped, UpstreamTimeout) and mapped.phase == "idle"
+
+
+def test_a_connection_is_closed_where_it_cannot_serve_another_request():
+    closing = {kind.__name__ for kind in all_errors() if kind.closes_connection}
+    assert closing == {"BodyBroken", "ClientGone", "Draining", "GatewayBusy", "PayloadTooLarge"}
+
+
+def test_the_client_is_told_to_wait_by_the_gateway_alone():
+    assert not any(kind.tells_retry_after for kind in all_errors() if issubclass(kind, UpstreamError))
+    assert all(kind.tells_retry_after for kind in all_errors() if issubclass(kind, (errors.RequestError, errors.CapacityError)))

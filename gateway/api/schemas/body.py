@@ -14,10 +14,10 @@ MAX_DEPTH = 128
 _JSON_TYPES = ("", "application/json", "text/json", "text/plain", "application/octet-stream")
 
 
-def read_json(body: bytes, content_type: str | None, content_encoding: str | None = None) -> dict[str, Any]:
+def read_json(body: bytes, content_type: str | None) -> dict[str, Any]:
     """Return the object in a body. JSON is read whatever its content type says: `curl -d` calls it a form.
 
-    :raises UnsupportedMediaType: the body is something else: a form, XML, compressed.
+    :raises UnsupportedMediaType: the body is something else: a form, XML.
     :raises InvalidRequest: it is empty, malformed, nested too deeply, or no object.
     """
     if not body.strip():
@@ -25,7 +25,7 @@ def read_json(body: bytes, content_type: str | None, content_encoding: str | Non
     try:
         value = jsonio.loads(body)
     except ValueError as error:
-        _refuse_other_media(body, content_type, content_encoding)
+        _refuse_other_media(body, content_type)
         raise _invalid(f"The body is not valid JSON: {_what_is_wrong(error)}.") from None
     if not isinstance(value, dict):
         raise _invalid("The body must be a JSON object.")
@@ -38,10 +38,7 @@ def _invalid(message: str) -> InvalidRequest:
     return InvalidRequest(message, code="invalid_json")
 
 
-def _refuse_other_media(body: bytes, content_type: str | None, content_encoding: str | None) -> None:
-    encoding = (content_encoding or "identity").strip().lower()
-    if encoding != "identity":
-        raise UnsupportedMediaType("The body is compressed: send it without content-encoding.")
+def _refuse_other_media(body: bytes, content_type: str | None) -> None:
     if body.lstrip().startswith((b"{", b"[")):
         return  # meant as JSON, whatever the header says: where it breaks is the better answer
     media_type = (content_type or "").partition(";")[0].strip().lower()

@@ -54,16 +54,6 @@ def test_a_body_that_is_something_else_is_an_unsupported_media_type(body, conten
     assert "application/json" in caught.value.message
 
 
-def test_a_compressed_body_is_an_unsupported_media_type():
-    with pytest.raises(UnsupportedMediaType) as caught:
-        read_json(b"\x1f\x8b\x08\x00", "application/json", "gzip")
-    assert "content-encoding" in caught.value.message
-
-
-def test_a_body_that_only_claims_to_be_compressed_is_read():
-    assert read_json(b"{}", "application/json", "gzip") == {}
-
-
 @pytest.mark.parametrize(
     ("body", "content_type", "said"),
     [

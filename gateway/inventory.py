@@ -32,7 +32,7 @@ class Inventory:
         return self._candidates.get(model.name, ())
 
     def missing_variables(self, provider: str) -> tuple[str, ...]:
-        """Return the variables to set before this provider can be called, () where it can be or is unknown."""
+        """Return the variables to set (one with `=`: to what) before this provider can be called, () where it can be."""
         return self._missing.get(provider, ())
 
 
@@ -57,7 +57,7 @@ def build_inventory(catalog: Catalog, settings: Settings) -> Inventory:
         usable_providers = frozenset(usable)
         missing = {key: missing_variables(row, settings) for key, row in catalog.providers.items() if key not in usable}
         if SANDBOX in missing:
-            missing[SANDBOX] = ("GATEWAY_SANDBOX",)
+            missing[SANDBOX] = ("GATEWAY_SANDBOX=on",)
     listed = tuple(model for model in catalog.models if candidates.get(model.name))
     return Inventory(
         catalog=catalog,

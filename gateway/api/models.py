@@ -12,10 +12,13 @@ from gateway.api.health import attempts_today
 from gateway.api.replies import json_reply
 from gateway.domain import AUTO_NAMES, Model
 from gateway.errors import ModelNotFound
+from gateway.inventory import Inventory
+from gateway.routing.candidates import find_callable
 from gateway.routing.status import model_health
 
 bp = Blueprint("models", __name__, url_prefix="/v1")
 
+GATEWAY = "gateway"  # the provider of names by which the gateway chooses itself
 CREATED = 1714000000  # of names that are no rows of the catalog: the day the API was published
 
 
@@ -23,17 +26,13 @@ CREATED = 1714000000  # of names that are no rows of the catalog: the day the AP
 def list_models() -> Response:
     """List what can be called now. `include` adds capabilities, health, aliases and the auto names (contract §2)."""
     exchange().authenticate()
-    include = included()
-    inventory = services().roster.inventory
-    data = [describe(model, include) for model in inventory.listed]
-    if "health" in include:
-        today = attempts_today()
-        for entry, model in zip(data, inventory.listed, strict=True):
-            entry["health"] = model_health(model, inventory, services().dispatcher.ledger, today)
-    if "auto" in include or services().settings.list_auto:
-        data += [describe_name(name, include) for name in AUTO_NAMES]
+    include, inventory = included(), services().roster.inventory
+    names = [*AUTO_NAMES] if "auto" in include or services().settings.list_auto else []
     if "aliases" in include:
-        data += [describe_name(name, include) for name in inventory.catalog.aliases if not name.endswith("*")]
+        names += [name for name in inventory.catalog.aliases if not name.endswith("*")]
+    describe = describer(include)
+    data = [describe(model.id, model) for model in inventory.listed]
+    data += [describe(name, model) for name in names if (model := find_named(name, inventory))]
     return json_reply({"object": "list", "data": data})
 
 
@@ -41,19 +40,26 @@ def list_models() -> Response:
 def retrieve_model(model_id: str) -> Response:
     """Return one model by the name a request may use. 404 model_not_found where nobody can be called by it."""
     exchange().authenticate()
-    include, inventory = included(), services().roster.inventory
-    if model_id in AUTO_NAMES:
-        return json_reply(describe_name(model_id, include))
-    named = inventory.catalog.resolve(model_id)
-    usable = [model for model in named.models if inventory.candidates(model)] if named else []
-    if usable:
-        described = describe(usable[0], include)
-        if "health" in include:
-            described["health"] = model_health(usable[0], inventory, services().dispatcher.ledger, attempts_today())
-        return json_reply(described)
-    if named and named.auto:
-        return json_reply(describe_name(model_id, include))
-    raise ModelNotFound("The model does not exist or has no usable provider. GET /v1/models lists those that do.", param="model")
+    model = model_named(model_id, services().roster.inventory)
+    shown = model.id if model_id == model.name else model_id
+    return json_reply(describer(included())(shown, model))
+
+
+def find_named(name: str, inventory: Inventory) -> Model | None:
+    """Return what `model_named` does, None where nobody can be called by that name."""
+    try:
+        return model_named(name, inventory)
+    except ModelNotFound:
+        return None
+
+
+def model_named(name: str, inventory: Inventory) -> Model:
+    """Return the first of those whom a request means by a name; one that leaves the choice to the gateway is a model of its own.
+
+    :raises ModelNotFound: nobody can be called by it; the message says what to use or to set instead.
+    """
+    named = find_callable(name, inventory)
+    return named.models[0] if named.models else Model(provider=GATEWAY, id=name, created=CREATED)
 
 
 def included() -> frozenset[str]:
@@ -61,20 +67,28 @@ def included() -> frozenset[str]:
     return frozenset(part.strip() for value in values for part in value.split(","))
 
 
-def describe(model: Model, include: frozenset[str]) -> dict[str, Any]:
-    """Return a model as the list shows it: seven fields, and what was asked for beside them."""
-    described: dict[str, Any] = {
-        "id": model.id,
-        "object": "model",
-        "created": model.created,
-        "owned_by": model.provider,
-        "provider": model.provider,
-        "reasoning_tier": model.reasoning_tier,
-        "supports_streaming": model.streams,
-    }
-    if "capabilities" in include:
-        described["capabilities"] = capabilities_of(model)
-    return described
+def describer(include: frozenset[str]) -> Callable[[str, Model], dict[str, Any]]:
+    """Return what describes a model under a name as the list shows it: seven fields, and what was asked for beside them."""
+    inventory, ledger = services().roster.inventory, services().dispatcher.ledger
+    today = attempts_today() if "health" in include else {}
+
+    def describe(name: str, model: Model) -> dict[str, Any]:
+        described: dict[str, Any] = {
+            "id": name,
+            "object": "model",
+            "created": model.created,
+            "owned_by": model.provider,
+            "provider": model.provider,
+            "reasoning_tier": model.reasoning_tier,
+            "supports_streaming": model.streams,
+        }
+        if "capabilities" in include:
+            described["capabilities"] = capabilities_of(model)
+        if "health" in include and inventory.candidates(model):
+            described["health"] = model_health(model, inventory, ledger, today)
+        return described
+
+    return describe
 
 
 def capabilities_of(model: Model) -> dict[str, Any]:
@@ -88,8 +102,3 @@ def capabilities_of(model: Model) -> dict[str, Any]:
         "json_schema": has("json_schema"),
         "vision": has("vision"),
     }
-
-
-def describe_name(name: str, include: frozenset[str]) -> dict[str, Any]:
-    """Return an entry for a name that the gateway itself answers to: an auto name or an alias."""
-    return describe(Model(provider="gateway", id=name, created=CREATED), include)

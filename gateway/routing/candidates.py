@@ -5,9 +5,10 @@ What is resting or out of quota is not decided here: that changes from moment to
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from gateway.catalog import Named
 from gateway.domain import REASONING_LEVELS, Candidate, ChatRequest, Choice, EmbeddingRequest, Kind, Model
 from gateway.errors import InvalidRequest, ModelNotFound
 from gateway.inventory import Inventory
@@ -110,31 +111,45 @@ def _plan(choice: Choice, kind: Kind, inventory: Inventory) -> Plan:
 
 def _candidates_named(name: str, kind: Kind, inventory: Inventory) -> tuple[tuple[Candidate, ...], str | None]:
     """Return the candidates behind a name, and the auto name where it leaves the choice to the gateway."""
+    named = find_callable(name, inventory, kind)
+    models = (*named.models, *inventory.auto_models) if named.auto else named.models
+    return tuple(candidate for model in models for candidate in inventory.candidates(model)), named.auto
+
+
+def find_callable(name: str, inventory: Inventory, kind: Kind | None = None) -> Named:
+    """Return what a name stands for, less the models that cannot be called now. `kind` None: of any kind.
+
+    :raises ModelNotFound: nobody is left; the message says what to use or to set instead.
+    :raises InvalidRequest: the name stands for models of another kind.
+    """
     named = inventory.catalog.resolve(name)
     if named is None:
         raise ModelNotFound(f"The model {_shown(name)} does not exist. GET /v1/models lists those that do.", param="model")
     if named.auto:
-        if kind != "chat":
+        if kind not in (None, "chat"):
             raise InvalidRequest(f"Name a model for {_PATHS[kind]}: {_shown(name)} stands for chat models.", param="model")
-        models: Sequence[Model] = inventory.auto_models
-        found = tuple(candidate for model in (*named.models, *models) for candidate in inventory.candidates(model))
-        if not found:
+        usable = _usable(named.models, inventory)
+        if not usable and not inventory.auto_models:
             raise ModelNotFound(
                 "No chat model has a usable provider: set GROQ_API_KEY or another provider's key and restart the gateway.",
                 param="model",
             )
-        return found, named.auto
-    fitting = [model for model in named.models if model.kind == kind]
-    if not fitting:
+        return Named(usable, named.auto)
+    fitting = [model for model in named.models if kind in (None, model.kind)]
+    if kind and not fitting:
         path = _PATHS[named.models[0].kind]
         raise InvalidRequest(f"The model {_shown(name)} is not for {_PATHS[kind]}; use it with {path}.", param="model")
     living = [model for model in fitting if model.status != "retired"]
     if not living:
         raise _retired(name, fitting[0])
-    candidates = tuple(candidate for model in living for candidate in inventory.candidates(model))
-    if not candidates:
+    usable = _usable(living, inventory)
+    if not usable:
         raise _unusable(name, living, inventory)
-    return candidates, None
+    return Named(usable)
+
+
+def _usable(models: Iterable[Model], inventory: Inventory) -> tuple[Model, ...]:
+    return tuple(model for model in models if inventory.candidates(model))
 
 
 def _retired(name: str, model: Model) -> ModelNotFound:

@@ -591,7 +591,7 @@ def test_auto_leaves_out_what_should_not_be_chosen_unasked(builtin, chosen):
         ({"GROQ_API_KEY": "k", "CLOUDFLARE_ACCOUNT_ID": "a"}, "workers_ai", ("CLOUDFLARE_API_TOKEN",)),
         ({"GROQ_API_KEY": "k", "WORKERS_AI_BASE_URL": "http://x"}, "workers_ai", ("CLOUDFLARE_API_TOKEN",)),
         ({"GROQ_API_KEY": "k"}, "groq", ()),
-        ({"GROQ_API_KEY": "k"}, "sandbox", ("GATEWAY_SANDBOX",)),
+        ({"GROQ_API_KEY": "k"}, "sandbox", ("GATEWAY_SANDBOX=on",)),
         ({"GROQ_API_KEY": "k"}, "nobody", ()),
     ],
 )

@@ -35,7 +35,8 @@ class EventParser:
 
     def __init__(self, max_event_bytes: int = 16 * 1024 * 1024) -> None:
         self._max_event_bytes = max_event_bytes
-        self._rest = b""  # an unfinished line
+        self._line: list[bytes] = []  # the pieces of an unfinished line
+        self._line_bytes = 0
         self._after_cr = False  # the last line ended in CR: an LF that follows belongs to it
         self._at_start = True
         self._data: list[bytes] = []
@@ -45,28 +46,39 @@ class EventParser:
     def feed(self, data: bytes) -> list[Event]:
         """Return the events that these bytes complete.
 
-        :raises EventTooLong: an event or a line is over the limit.
+        :raises EventTooLong: an event or a line is over the limit; told when nothing whole stands before it.
         """
         if self._after_cr and data:
             self._after_cr = False
             if data[:1] == b"\n":
                 data = data[1:]
-        if self._rest:
-            data = self._rest + data
-        if self._at_start and len(data) >= len(_BOM):
-            self._at_start = False
-            data = data.removeprefix(_BOM)
-        lines = _LINE.split(data) if b"\r" in data else data.split(b"\n")
-        self._rest = lines.pop()
-        self._after_cr = not self._rest and data.endswith(b"\r")
-        events = [event for event in map(self._take, lines) if event is not None]
-        if len(self._rest) + self._held_bytes > self._max_event_bytes:
+        if self._line and not self._at_start and b"\n" not in data and b"\r" not in data:
+            self._keep(data)  # joined once, at the line's end: joining with every read takes quadratic time
+            events = []
+        else:
+            data = b"".join([*self._line, data])
+            if self._at_start and len(data) >= len(_BOM):
+                self._at_start = False
+                data = data.removeprefix(_BOM)
+            lines = _LINE.split(data) if b"\r" in data else data.split(b"\n")
+            rest = lines.pop()
+            self._after_cr = not rest and data.endswith(b"\r")
+            events = [event for event in map(self._take, lines) if event is not None]
+            self._line, self._line_bytes = [], 0
+            self._keep(rest)
+        if self._line_bytes + self._held_bytes > self._max_event_bytes and not events:
             raise EventTooLong
         return events
 
+    def _keep(self, piece: bytes) -> None:
+        if piece:
+            self._line.append(piece)
+            self._line_bytes += len(piece)
+
     def finish(self) -> list[Event]:
         """Return the event that the end of the stream completes: providers forget the last blank line."""
-        rest, self._rest = self._rest, b""
+        rest = b"".join(self._line)
+        self._line, self._line_bytes = [], 0
         if rest:
             self._take(rest)
         event = self._take(b"")
@@ -90,5 +102,11 @@ class EventParser:
 
 
 def format_data(data: bytes) -> bytes:
-    """Return one event of one data line; `data` must hold no line end (compact JSON never does)."""
+    """Return one event of one data line; `data` is compact JSON, which holds no line end.
+
+    U+2028 and U+2029 are escaped: JSON may hold them as they are, but clients that split text into lines (Python's
+    `splitlines`, `iter_lines` of requests in text mode) take them for line ends.
+    """
+    if b"\xe2\x80" in data:
+        data = data.replace(b"\xe2\x80\xa8", b"\\u2028").replace(b"\xe2\x80\xa9", b"\\u2029")
     return b"data: " + data + b"\n\n"

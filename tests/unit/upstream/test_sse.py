@@ -1,6 +1,9 @@
+import json
+import time
+
 import pytest
 
-from gateway.upstream.sse import Event, EventParser, EventTooLong
+from gateway.upstream.sse import Event, EventParser, EventTooLong, format_data
 
 LINE_ENDS = [b"\n", b"\r\n", b"\r"]
 
@@ -75,3 +78,24 @@ def test_a_byte_order_mark_is_skipped():
 def test_an_event_that_never_ends_is_refused(flood):
     with pytest.raises(EventTooLong):
         EventParser(max_event_bytes=100).feed(flood)
+
+
+def test_what_is_whole_before_an_event_that_is_too_long_is_given_out_first():
+    parser = EventParser(max_event_bytes=100)
+    assert parser.feed(b"data: a\n\ndata: " + b"x" * 200) == [Event(b"a")]
+    with pytest.raises(EventTooLong):
+        parser.feed(b"x")
+
+
+def test_a_huge_event_in_small_reads_takes_linear_time():
+    data, parser = b"data: " + b"x" * 4_000_000 + b"\n\n", EventParser()
+    began = time.process_time()
+    events = [event for start in range(0, len(data), 400) for event in parser.feed(data[start : start + 400])]
+    assert [len(event.data) for event in events] == [4_000_000]
+    assert time.process_time() - began < 1  # 0.01 s; 5 s where each read copies all that came before
+
+
+def test_line_separators_are_escaped_in_what_is_sent():
+    sent = format_data(json.dumps("a\u2028b\u2029c\u2026", ensure_ascii=False).encode())
+    assert len(sent.decode().splitlines()) == 2 and json.loads(sent[6:]) == "a\u2028b\u2029c\u2026"
+    assert b"\\u2028" in sent and "\u2026".encode() in sent

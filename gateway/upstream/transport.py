@@ -8,6 +8,8 @@ Redirects are never followed: a credential must not travel to a host that nobody
 from __future__ import annotations
 
 import http.client
+import re
+import select
 import socket
 import ssl
 import threading
@@ -23,6 +25,8 @@ from requests.adapters import HTTPAdapter
 from requests.structures import CaseInsensitiveDict
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import ConnectTimeoutError, LocationParseError, NameResolutionError, NewConnectionError
+from urllib3.util.connection import allowed_gai_family
 
 from gateway.errors import (
     ClientGone,
@@ -40,6 +44,7 @@ from gateway.upstream.watch import Handle
 MAX_BODY_BYTES = 128 * 1024 * 1024  # of a whole answer: more than any model sends, less than hurts the process
 READ_BYTES = 65536
 DRAIN_S = 0.02  # how long a finished stream waits for its last chunk, so that the connection can be used again
+LEAST_WAIT_S = 0.001  # of a socket: 0 would mean not to wait at all
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +59,9 @@ class UpstreamRequest:
 
 @dataclass(frozen=True, slots=True)
 class CallLimits:
-    """Time limits of one attempt. `deadline_mono` bounds all of it, whatever the upstream does."""
+    """Time limits of one attempt: for a connection with its TLS, for the headers or a stream's first token, for any
+    silence after that. `deadline_mono` bounds all of it, whatever the upstream does.
+    """
 
     connect_s: float
     first_token_s: float
@@ -69,6 +76,7 @@ class UpstreamResponse:
         self._raw = raw  # urllib3.BaseHTTPResponse
         self._handle = handle
         self._socket = upstream
+        self._timeout_s: float | None = None  # of the socket, as far as this answer set it
         self.status: int = raw.status
         self.headers: Mapping[str, str] = CaseInsensitiveDict(raw.headers)
 
@@ -80,22 +88,33 @@ class UpstreamResponse:
         """Return the bytes that are there, waiting at most `wait_s` for the first of them; b"" at the end.
 
         :raises UpstreamTimeout: silence (phase idle) or the attempt's deadline (phase total).
-        :raises UpstreamReset: the body broke off.
+        :raises UpstreamReset: the body broke off. :raises UpstreamGarbled: its framing makes no sense.
         :raises ClientGone: nobody waits for it any more. :raises Draining: the worker stops.
         """
-        if self._socket:
-            with suppress(OSError):
-                self._socket.settimeout(max(0.001, wait_s))
+        self._set_timeout(max(LEAST_WAIT_S, wait_s))
         with mapped_errors(self._handle, "idle"):
             data: bytes = self._raw.read1(READ_BYTES, decode_content=True)
         if not data and (self._handle.expired or self._handle.ended):
             raise interruption(self._handle)  # a socket that the watch shut down reads as an ordinary end
         return data
 
+    def wait(self, wait_s: float) -> bool:
+        """Wait at most that long until there is something to read: bytes, the end, or an error. Reads nothing.
+
+        For those who must do something meanwhile: after a `read` that timed out, nothing more can be read.
+        """
+        if not isinstance(self._socket, socket.socket) or self._raw.closed or "content-encoding" in self.headers:
+            return True  # nothing to look at, or too many layers to look through: the read will tell
+        if self._is_buffered(self._socket):
+            return True
+        poll = select.poll()
+        poll.register(self._socket.fileno(), select.POLLIN)
+        return bool(poll.poll(max(0.0, wait_s) * 1000))
+
     def read_all(self, limits: CallLimits) -> bytes:
         """Return the whole body, however it drips, before the deadline. Errors as for `read`."""
         pieces, size = [], 0
-        while piece := self.read(limits.deadline_mono - time.monotonic()):
+        while piece := self.read(min(limits.idle_s, limits.deadline_mono - time.monotonic())):
             pieces.append(piece)
             size += len(piece)
             if size > MAX_BODY_BYTES:
@@ -103,22 +122,40 @@ class UpstreamResponse:
         return b"".join(pieces)
 
     def close(self, *, finished: bool = False) -> None:
-        """Let go of the connection: back to the pool if the answer was read to its end, else closed.
+        """Let go of the connection: back to the pool if the answer was read to its end, else closed. Never raises.
 
         `finished`: the caller has all it wants, so wait up to 20 ms for the end of the body.
         """
-        if finished and self._socket:
+        if finished and self._socket and not self._raw.closed:
+            self._handle.arm_deadline(time.monotonic() + DRAIN_S, self._socket)  # also for an end that drips
             with suppress(GatewayError):
                 self.read(DRAIN_S)
-        self._handle.disarm()
-        if getattr(self._raw, "_fp", None) is None or not http_body_is_read(self._raw):
-            self._raw.close()
-        self._raw.release_conn()
+        self._handle.detach(self._socket)
+        with suppress(OSError, urllib3.exceptions.HTTPError):
+            if not self._raw.closed:
+                self._raw.close()
+            self._raw.release_conn()
 
+    def _set_timeout(self, timeout_s: float) -> None:
+        # Once the body was read to its end, the socket is back in the pool, and may be another request's.
+        if self._socket and timeout_s != self._timeout_s and not self._raw.closed:
+            self._timeout_s = timeout_s
+            with suppress(OSError):
+                self._socket.settimeout(timeout_s)
 
-def http_body_is_read(raw: Any) -> bool:
-    body = raw._fp  # http.client.HTTPResponse, or a file where the answer is a test's
-    return bool(body.isclosed() if hasattr(body, "isclosed") else body.closed)
+    def _is_buffered(self, upstream: socket.socket) -> bool:
+        """Whether bytes have left the socket already: they wait in a buffer, where no poll sees them."""
+        if isinstance(upstream, ssl.SSLSocket) and upstream.pending():
+            return True
+        self._set_timeout(0)  # a look that waits would end like a read: what once timed out cannot be read any more
+        body = self._raw._fp  # http.client.HTTPResponse
+        line_end = 2 if body.chunked and body.chunk_left == 0 else 0  # of the last chunk, read with the next one
+        try:
+            return len(body.fp.peek(1)) > line_end
+        except ssl.SSLWantReadError:
+            return False
+        except (OSError, ValueError):
+            return True  # broken: the read will tell
 
 
 class Transport:
@@ -213,48 +250,144 @@ class _Current(threading.local):
     """The call that this thread makes: connections note their socket here, where the watch can reach it."""
 
     handle: Handle | None = None
-    upstream: socket.socket | None = None
+    upstream: Any = None
     reused = False
 
     def begin(self, handle: Handle) -> None:
         self.handle, self.upstream, self.reused = handle, None, False
 
-    def note(self, upstream: socket.socket | None, *, reused: bool) -> None:
+    def note(self, upstream: Any, *, reused: bool) -> Handle | None:
+        """Tie a socket to this thread's call; return the call's handle."""
         if self.handle and upstream is not None:
             self.upstream, self.reused = upstream, reused
             self.handle.attach(upstream)
+        return self.handle
 
 
 _current = _Current()
+_CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,15}")
+_MAX_LINE_BYTES = 65536
+
+
+class BadChunkSize(http.client.HTTPException):
+    """The line before a chunk is no size."""
+
+
+class _Response(http.client.HTTPResponse):
+    def _read_next_chunk_size(self) -> int:
+        """Return the size of the next chunk. http.client takes a line that is no size for the end of the connection,
+        and a negative number for a size.
+        """
+        line = self.fp.readline(_MAX_LINE_BYTES + 1)
+        if not line:
+            raise http.client.IncompleteRead(b"")
+        size = line.partition(b";")[0].strip()
+        if not _CHUNK_SIZE.fullmatch(size):
+            raise BadChunkSize
+        return int(size, 16)
 
 
 class _NotingConnection(HTTPConnection):
+    response_class = _Response
     _answered = False  # it has served a request before: the provider may have closed it since
+    _noted: Any = None  # the socket that the watch knows
+    _user: Handle | None = None  # whose request it serves
+    _guard: socket.socket | None = None
 
     def connect(self) -> None:
-        super().connect()
+        """Connect, TLS and a proxy's tunnel included; whatever goes wrong before that is done, is the connection's fault."""
+        try:
+            super().connect()
+        except TimeoutError as error:
+            raise ConnectTimeoutError(self, "no connection in time") from error
+        except (OSError, http.client.HTTPException) as error:
+            raise NewConnectionError(self, "no connection") from error
+        finally:
+            if self._guard:
+                self._guard.close()
+                self._guard = None
         self._answered = False
-        _current.note(self.sock, reused=False)
+        self._note(self.sock, reused=False)
+
+    def _new_conn(self) -> socket.socket:
+        """Connect to the first address that answers. All of them share the connect limit, and TLS gets what is left.
+
+        As urllib3's own, but for that, and that the watch knows each socket before it connects.
+        """
+        try:
+            found = socket.getaddrinfo(self._dns_host.strip("[]"), self.port, allowed_gai_family(), socket.SOCK_STREAM)
+        except socket.gaierror as error:
+            raise NameResolutionError(self.host, self, error) from error
+        except UnicodeError:
+            raise LocationParseError(self.host) from None
+        ends_at = time.monotonic() + float(self.timeout or 0)
+        failure: OSError | None = None
+        for position, (family, kind, protocol, _, address) in enumerate(found):
+            if failure and self._user and (self._user.ended or self._user.expired):
+                break
+            upstream = socket.socket(family, kind, protocol)
+            try:
+                for option in self.socket_options or ():
+                    upstream.setsockopt(*option)
+                upstream.settimeout(max(LEAST_WAIT_S, (ends_at - time.monotonic()) / (len(found) - position)))
+                self._watch_over(upstream)
+                upstream.connect(address)
+                upstream.settimeout(max(LEAST_WAIT_S, ends_at - time.monotonic()))
+                return upstream
+            except OSError as error:
+                upstream.close()
+                failure = error
+        raise failure or OSError("the name has no address")
+
+    def _watch_over(self, upstream: socket.socket) -> None:
+        """Note a socket that is not connected yet, by a descriptor of its own: TLS takes the socket's over."""
+        if self._guard:
+            self._guard.close()
+        self._guard = upstream.dup()
+        self._note(self._guard, reused=False)
 
     def send(self, data: Any) -> None:
-        _current.note(self.sock, reused=self._answered)
+        if self.sock is not self._noted and not self._guard:
+            self._note(self.sock, reused=self._answered)
         super().send(data)
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        self._noted = None  # it may be another call that uses it now
+        super().request(*args, **kwargs)
 
     def getresponse(self) -> Any:
         response = super().getresponse()
         self._answered = True
         return response
 
+    def let_go(self) -> None:
+        """It serves nobody any more: what ends that request must not end the next one's."""
+        if self._user:
+            self._user.detach(self._noted)
+            self._user = None
+
+    def _note(self, upstream: Any, *, reused: bool) -> None:
+        self._noted, self._user = upstream, _current.note(upstream, reused=reused)
+
 
 class _NotingHTTPSConnection(_NotingConnection, HTTPSConnection):
     pass
 
 
-class _Pool(HTTPConnectionPool):
+class _Detaching:
+    """urllib3 takes a connection back as soon as the last byte is read, before the answer is closed."""
+
+    def _put_conn(self, conn: Any) -> None:
+        if conn is not None:
+            conn.let_go()
+        super()._put_conn(conn)  # type: ignore[misc]
+
+
+class _Pool(_Detaching, HTTPConnectionPool):
     ConnectionCls: ClassVar[Any] = _NotingConnection  # type: ignore[misc]
 
 
-class _HTTPSPool(HTTPSConnectionPool):
+class _HTTPSPool(_Detaching, HTTPSConnectionPool):
     ConnectionCls: ClassVar[Any] = _NotingHTTPSConnection  # type: ignore[misc]
 
 

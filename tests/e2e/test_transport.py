@@ -2,6 +2,7 @@
 
 import json
 import socket
+import struct
 import threading
 import time
 
@@ -9,7 +10,6 @@ import pytest
 
 from gateway.errors import (
     ClientGone,
-    UpstreamError,
     UpstreamGarbled,
     UpstreamReset,
     UpstreamTimeout,
@@ -31,6 +31,7 @@ from tests.e2e.simulator import (
     wrong_length,
 )
 
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 WORDS = stream([{"n": n} for n in range(5)])
 
 
@@ -86,9 +87,26 @@ def test_a_stale_connection_is_not_the_providers_fault(simulator, transport, ask
         (wrong_length(reply(200, {"text": "something"})), UpstreamReset),
         (cut_after(n_events=2, answer=WORDS), UpstreamReset),
         (reset_after(n_events=2, answer=WORDS), UpstreamReset),
-        (raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"), UpstreamError),
+        (raw(CHUNKED + b"zz\r\nabc\r\n"), UpstreamGarbled),
+        (raw(CHUNKED + b"-5\r\nabc\r\n0\r\n\r\n"), UpstreamGarbled),
+        (raw(CHUNKED + b"\r\n"), UpstreamGarbled),
+        (raw(CHUNKED + b"3\r\nabc\r\n"), UpstreamReset),
+        (raw(CHUNKED + b"ff\r\nabc\r\n"), UpstreamReset),
     ],
-    ids=["hang up", "reset", "no HTTP", "body cut", "wrong length", "stream cut", "stream reset", "bad chunk"],
+    ids=[
+        "hang up",
+        "reset",
+        "no HTTP",
+        "body cut",
+        "wrong length",
+        "stream cut",
+        "stream reset",
+        "no chunk size",
+        "negative chunk size",
+        "empty chunk size",
+        "cut between chunks",
+        "cut in a chunk",
+    ],
 )
 def test_broken_answers_are_told_apart(simulator, transport, ask, behaviour, error):
     simulator.script("plain", behaviour)
@@ -183,3 +201,207 @@ def test_redirects_are_not_followed(simulator, transport, ask):
     response = transport.open(ask, limits(), Handle())
     response.close()
     assert response.status == 302 and len(simulator.requests) == 1
+
+
+def test_chunk_sizes_may_have_extensions_and_spaces(simulator, transport, ask):
+    simulator.script("plain", raw(CHUNKED + b"3 ;a=b\r\nabc\r\n0\r\n\r\n"))
+    assert whole(transport, ask) == b"abc"
+
+
+def test_a_body_larger_than_any_real_one_is_refused(simulator, transport, ask, monkeypatch):
+    monkeypatch.setattr("gateway.upstream.transport.MAX_BODY_BYTES", 1000)
+    simulator.script("plain", reply(200, "x" * 1001), reply(200, "x" * 1000))
+    with pytest.raises(UpstreamGarbled):
+        whole(transport, ask)
+    assert len(whole(transport, ask)) == 1000
+
+
+def test_silence_within_a_whole_body_ends_with_the_idle_limit(simulator, transport, ask):
+    simulator.script("plain", stall_after(n_events=1, answer=WORDS))
+    began = time.monotonic()
+    with pytest.raises(UpstreamTimeout) as raised:
+        whole(transport, ask, idle_s=0.2)
+    assert raised.value.phase == "idle" and time.monotonic() - began < 1
+
+
+@pytest.mark.parametrize("seconds", [{"first_token_s": 0.3}, {"total_s": 0.3}], ids=["first token", "deadline"])
+def test_the_headers_are_waited_for_as_long_as_the_sooner_limit_says(simulator, transport, ask, seconds):
+    simulator.script("plain", stall())
+    began = time.monotonic()
+    with pytest.raises(UpstreamTimeout):
+        whole(transport, ask, **seconds)
+    assert 0.25 < time.monotonic() - began < 0.8
+
+
+# --- connections that were given back ----------------------------------------------------------------------------------
+
+
+GIVEN_BACK = [stream([{"n": 1}], done=False), reply(200, {"n": 1})]
+
+
+@pytest.mark.parametrize("first", GIVEN_BACK, ids=["chunked", "by length"])
+@pytest.mark.parametrize("stop", ["client_gone", "expired"])
+def test_a_late_end_leaves_the_connection_s_next_request_alone(simulator, transport, ask, first, stop):
+    """urllib3 takes the connection back with the last byte, before the answer is closed."""
+    simulator.script("plain", first, stream([{"n": n} for n in range(5)], pause_s=0.05))
+    earlier, handle = Handle(), Handle()
+    answered = transport.open(ask, limits(), earlier)
+    while answered.read(1.0):
+        pass
+    response = transport.open(ask, limits(), handle)
+    assert simulator.requests[0].connection == simulator.requests[1].connection
+    assert response.read(1.0)
+    if stop == "expired":
+        earlier.expire()
+    else:
+        earlier.end("client_gone")
+    answered.close(finished=True)  # nor does it change that request's time-out
+    pieces = []
+    while piece := response.read(1.0):
+        pieces.append(piece)
+    response.close()
+    assert b"[DONE]" in b"".join(pieces)
+
+
+def test_an_answer_that_was_closed_early_frees_its_upstream(simulator, transport, ask):
+    simulator.script("plain", stall_after(n_events=1, answer=WORDS))
+    response = transport.open(ask, limits(), Handle())
+    response.read(1.0)
+    response.close()
+    assert simulator.requests[-1].wait_ended(1.0) == "client_closed"
+
+
+def test_a_finished_stream_waits_a_moment_for_its_end_so_that_its_connection_is_used_again(simulator, transport, ask):
+    last_chunk_late = raw(CHUNKED + b"3\r\nabc\r\n", 0.005, b"0\r\n\r\n", 1.0)
+    simulator.script("plain", last_chunk_late, reply(200, {}))
+    response = transport.open(ask, limits(), Handle())
+    response.read(1.0)
+    response.close(finished=True)
+    assert simulator.requests[-1].ended is None and not response._raw._connection
+
+
+def test_an_end_that_drips_is_not_waited_for(simulator, transport, ask):
+    simulator.script("plain", raw(CHUNKED + b"3\r\nabc\r\n0;", *(step for _ in range(300) for step in (b"x", 0.01))))
+    watch = Watch()
+    handle = watch.open_handle(None)
+    response = transport.open(ask, limits(), handle)
+    response.read(1.0)
+    began = time.monotonic()
+    response.close(finished=True)
+    watch.close_handle(handle)
+    assert time.monotonic() - began < 0.5
+
+
+# --- before the connection is there ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def listener():
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield listening
+
+
+def secure(listening):
+    return UpstreamRequest(f"https://127.0.0.1:{listening.getsockname()[1]}/x", {}, b"{}")
+
+
+def test_a_silent_tls_handshake_is_a_connection_that_does_not_come(transport, listener):
+    began = time.monotonic()
+    with pytest.raises(UpstreamTimeout) as raised:
+        whole(transport, secure(listener), connect_s=0.3)
+    assert (raised.value.phase, raised.value.cooldown_scope) == ("connect", "provider")
+    assert time.monotonic() - began < 0.8
+
+
+@pytest.mark.parametrize("reset", [True, False], ids=["reset", "closed"])
+def test_a_tls_handshake_that_breaks_is_a_provider_out_of_reach(transport, listener, reset):
+    def hang_up_on() -> None:
+        connection, _ = listener.accept()
+        connection.recv(100)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", reset, 0))
+        connection.close()
+
+    thread = threading.Thread(target=hang_up_on)
+    thread.start()
+    with pytest.raises(UpstreamUnreachable) as raised:
+        whole(transport, secure(listener))
+    thread.join()
+    assert raised.value.cooldown_scope == "provider"
+
+
+def test_a_client_that_leaves_during_the_tls_handshake_is_seen(transport, listener):
+    client, browser = socket.socketpair()
+    watch = Watch()
+    handle = watch.open_handle(client)
+    timer = threading.Timer(0.2, browser.close)
+    timer.start()
+    began = time.monotonic()
+    with pytest.raises(ClientGone):
+        whole(transport, secure(listener), handle, connect_s=3)
+    watch.close_handle(handle)
+    timer.join()
+    client.close()
+    assert time.monotonic() - began < 1
+
+
+def test_a_client_that_leaves_while_nobody_accepts_is_seen(transport):
+    """A full backlog: the kernel answers no connection attempt."""
+    client, browser = socket.socketpair()
+    with socket.socket() as listening, client:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(0)
+        fillers = [socket.socket() for _ in range(4)]
+        for filler in fillers:
+            filler.setblocking(False)
+            filler.connect_ex(listening.getsockname())
+        watch = Watch()
+        handle = watch.open_handle(client)
+        timer = threading.Timer(0.2, browser.close)
+        timer.start()
+        began = time.monotonic()
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/x"
+        with pytest.raises(ClientGone):
+            whole(transport, UpstreamRequest(url, {}, b"{}"), handle, connect_s=3, first_token_s=3)
+        assert time.monotonic() - began < 1
+        watch.close_handle(handle)
+        timer.join()
+        for filler in fillers:
+            filler.close()
+
+
+def test_all_addresses_of_a_name_share_the_connect_limit(transport, listener, monkeypatch):
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(0)
+        fillers = [socket.socket() for _ in range(4)]
+        for filler in fillers:
+            filler.setblocking(False)
+            filler.connect_ex(deaf.getsockname())
+        one = (socket.AF_INET, socket.SOCK_STREAM, 6, "", deaf.getsockname())
+        monkeypatch.setattr("socket.getaddrinfo", lambda *args: [one] * 4)
+        began = time.monotonic()
+        with pytest.raises(UpstreamTimeout) as raised:
+            whole(transport, UpstreamRequest("http://many.example/x", {}, b"{}"), connect_s=0.4)
+        assert raised.value.phase == "connect" and time.monotonic() - began < 0.8
+        here = (socket.AF_INET, socket.SOCK_STREAM, 6, "", listener.getsockname())
+        monkeypatch.setattr("socket.getaddrinfo", lambda *args: [one, here])
+        with pytest.raises(UpstreamTimeout) as raised:
+            whole(transport, UpstreamRequest("http://many.example/x", {}, b"{}"), connect_s=0.4, first_token_s=0.4)
+        assert raised.value.phase == "first_token"  # the second address answered
+        for filler in fillers:
+            filler.close()
+
+
+# --- waiting without reading -------------------------------------------------------------------------------------------
+
+
+def test_waiting_tells_whether_there_is_something_to_read_and_reads_nothing(simulator, transport, ask):
+    two_events = CHUNKED + b"3\r\nabc\r\n3\r\ndef\r\n"
+    simulator.script("plain", raw(two_events, 0.3, b"3\r\nghi\r\n0\r\n\r\n", 1.0))
+    response = transport.open(ask, limits(), Handle())
+    assert response.wait(1.0) and response.read(1.0) == b"abc"
+    assert response.wait(0) and response.read(1.0) == b"def"  # it is in the buffer, not in the socket
+    assert not response.wait(0.05)
+    assert response.wait(1.0) and response.read(1.0) == b"ghi"  # a wait in vain spoils nothing
+    assert response.wait(0) and response.read(1.0) == b"" and response.wait(0)
+    response.close()

@@ -82,6 +82,24 @@ def call(index=0, id="call_1", name="f", arguments="", **more):
     return {"index": index, "id": id, "type": "function", "function": {"name": name, "arguments": arguments}, **more}
 
 
+def bare(**function):
+    """A piece under index 0, without what is not given."""
+    own = {"id": function.pop("id")} if "id" in function else {}
+    return {"index": 0, **own, "function": function}
+
+
+class AnyId:
+    """Equal to every id that the gateway makes."""
+
+    def __eq__(self, other):
+        return isinstance(other, str) and other.startswith("call_")
+
+    def __hash__(self):
+        return 0
+
+
+ID = AnyId()
+
 CALLS = [
     ("whole", [[call(arguments="{}")]], [(0, "call_1", "f", "{}")]),
     (
@@ -105,9 +123,47 @@ CALLS = [
     (
         "all numbered 0",
         [[call(id="x")], [call(id="y", name="g")], [{"index": 0, "function": {"arguments": "{}"}}]],
-        [(0, "x", "f", ""), (1, "y", "g", ""), (1, None, None, "{}")],
+        [(0, "x", "f", ""), (1, "y", "g", ""), (1, None, None, "{}"), (0, None, None, "{}")],
     ),
-    ("counted from 1", [[call(index=1, id="x")], [call(index=2, id="y")]], [(0, "x", "f", ""), (1, "y", "f", "")]),
+    (
+        "counted from 1",
+        [[call(index=1, id="x", arguments="{}")], [call(index=2, id="y", arguments="{}")]],
+        [(0, "x", "f", "{}"), (1, "y", "f", "{}")],
+    ),
+    (
+        "all numbered 0, without ids",
+        [[bare(name="f", arguments="{}")], [bare(name="g")], [bare(arguments="{")], [bare(arguments="}")]],
+        [(0, ID, "f", "{}"), (1, ID, "g", ""), (1, None, None, "{"), (1, None, None, "}")],
+    ),
+    (
+        "all numbered 0, without ids, the same tool",
+        [[bare(name="f", arguments='{"a":1}')], [bare(name="f", arguments='{"a":2}')]],
+        [(0, ID, "f", '{"a":1}'), (1, ID, "f", '{"a":2}')],
+    ),
+    (
+        "all numbered 0, without ids, in one delta",
+        [[bare(name="f"), bare(name="f"), bare(arguments="{}")]],
+        [(0, ID, "f", ""), (1, ID, "f", ""), (1, None, None, "{}"), (0, None, None, "{}")],
+    ),
+    (
+        "the name repeated with each piece",
+        [[bare(name="f", arguments='{"a"')], [bare(name="f", arguments=":1}")]],
+        [(0, ID, "f", '{"a"'), (0, None, None, ":1}")],
+    ),
+    (
+        "an id that comes late",
+        [[bare(name="f", arguments='{"a"')], [bare(id="x", name="f", arguments=":1}")]],
+        [(0, ID, "f", '{"a"'), (0, None, None, ":1}")],
+    ),
+    (
+        "another id with each piece",
+        [[bare(id="x", name="f")], [bare(id="y", arguments="{}")]],
+        [(0, "x", "f", ""), (0, None, None, "{}")],
+    ),
+    ("without arguments", [[call()]], [(0, "call_1", "f", ""), (0, None, None, "{}")]),
+    ("with null arguments", [[call(arguments=None)]], [(0, "call_1", "f", ""), (0, None, None, "{}")]),
+    ("flat", [[{"index": 0, "id": "x", "name": "f", "arguments": {}}]], [(0, "x", "f", "{}")]),
+    ("a null among them", [[None, call(arguments="{}")]], [(0, "call_1", "f", "{}")]),
     ("id and name repeated", [[call()], [call(arguments="{}")]], [(0, "call_1", "f", ""), (0, None, None, "{}")]),
     (
         "name after the arguments",
@@ -132,7 +188,7 @@ def test_tool_calls_are_numbered_and_told_apart(pieces, expected):
         for part in delta.get("tool_calls", [])
     ]
     assert seen == expected
-    assert chunks[-1]["choices"][0]["finish_reason"] == "tool_calls"
+    assert chunks[-1]["choices"][0] == {"index": 0, "delta": {}, "finish_reason": "tool_calls"}
 
 
 def test_a_tool_call_without_an_id_gets_one():

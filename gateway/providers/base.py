@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from gateway.domain import Candidate, ChatRequest, Credential, EmbeddingRequest, Model, ProviderRow, QuotaReading
-from gateway.errors import UpstreamGarbled
 from gateway.upstream.transport import CallLimits, Transport
 from gateway.upstream.watch import Handle
 
@@ -63,6 +61,10 @@ class ChatStream(ABC):
     dropped: tuple[str, ...] = ()
     quota: Sequence[QuotaReading] = ()
 
+    def wait(self, wait_s: float) -> bool:
+        """Wait at most that long until there is something to read, and tell whether there is; reads nothing."""
+        return True
+
     @abstractmethod
     def next_chunks(self, wait_s: float) -> list[Chunk] | None:
         """Return what arrived, waiting at most `wait_s` for the next bytes: [] when they held no chunk, None at the end.
@@ -113,12 +115,3 @@ class Provider(ABC):
         :raises Draining: the worker stops.
         """
         return None
-
-
-@contextmanager
-def reading(status: int) -> Iterator[None]:
-    """Take an answer with that status for garbled where what is in it has other types than the protocol says."""
-    try:
-        yield
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        raise UpstreamGarbled("The provider's answer could not be read.", upstream_status=status) from error

@@ -13,8 +13,9 @@ from typing import Any
 
 from gateway import jsonio
 from gateway.domain import Candidate, ChatRequest, Credential, EmbeddingRequest, Model, QuotaReading
-from gateway.errors import UpstreamError, UpstreamGarbled
-from gateway.providers.base import ChatAnswer, ChatStream, Chunk, EmbeddingAnswer, Headers, Listing, Provider, reading
+from gateway.errors import UpstreamError, UpstreamFailed, UpstreamGarbled
+from gateway.providers.base import ChatAnswer, ChatStream, Chunk, EmbeddingAnswer, Headers, Listing, Provider
+from gateway.upstream.shape import reading
 from gateway.upstream.sse import Event, EventParser, EventTooLong
 from gateway.upstream.transport import CallLimits, UpstreamRequest, UpstreamResponse
 from gateway.upstream.watch import Handle
@@ -148,13 +149,13 @@ class HttpProvider(Provider):
     def complete(self, request: ChatRequest, candidate: Candidate, limits: CallLimits, handle: Handle) -> ChatAnswer:
         call = self.encode_chat(request, candidate)
         payload, quota = self._fetch(call.request, candidate, limits, handle)
-        with reading(200):
+        with reading():
             return ChatAnswer(self.decode_chat(payload, request, candidate), call.dropped, quota)
 
     def open_stream(self, request: ChatRequest, candidate: Candidate, limits: CallLimits, handle: Handle) -> ChatStream:
         if not self.streams_natively(request, candidate):
             answer = self.complete(_unstreamed(request), candidate, _whole(limits), handle)
-            with reading(200):
+            with reading():
                 return WholeAsStream(answer)
         call = self.encode_chat(request, candidate)
         response = self.transport.open(call.request, limits, handle)
@@ -168,7 +169,7 @@ class HttpProvider(Provider):
         except BaseException:
             response.close()
             raise
-        with reading(200):
+        with reading():
             return WholeAsStream(ChatAnswer(self.decode_chat(payload, request, candidate), call.dropped, quota))
 
     def embed(self, request: EmbeddingRequest, candidate: Candidate, limits: CallLimits, handle: Handle) -> EmbeddingAnswer:
@@ -181,7 +182,7 @@ class HttpProvider(Provider):
             inputs = request.inputs[start : start + size]
             call = self.encode_embeddings(inputs, request, candidate)
             payload, quota = self._fetch(call.request, candidate, limits, handle)
-            with reading(200):
+            with reading():
                 part = self.decode_embeddings(payload, candidate)
             if len(part.vectors) != len(inputs):
                 raise UpstreamGarbled("The provider returned another number of embeddings than inputs.")
@@ -196,14 +197,14 @@ class HttpProvider(Provider):
         page = None
         while (request := self.models_request(credential, page)) is not None:
             payload, _ = self._fetch(request, no_model, limits, handle)
-            with reading(200):
+            with reading():
                 pages.append(self.decode_models(payload, page))
             page = pages[-1].next_page
             if page is None:
                 break
             if len(pages) == MOST_PAGES:
                 raise UpstreamGarbled("The provider's list of models had no end.", upstream_status=200)
-        with reading(200):
+        with reading():
             return _listing_of(pages) if pages else None
 
     def _fetch(
@@ -263,10 +264,16 @@ class EventStream(ChatStream):
         self._parser = EventParser()
         self._decoder = decoder
         self._over = False
+        self._error: UpstreamError | None = None
         self.dropped = dropped
         self.quota = quota
 
+    def wait(self, wait_s: float) -> bool:
+        return self._over or self._error is not None or self._response.wait(wait_s)
+
     def next_chunks(self, wait_s: float) -> list[Chunk] | None:
+        if self._error:
+            raise self._error
         if self._over:
             return None
         data = self._response.read(wait_s)
@@ -276,13 +283,24 @@ class EventStream(ChatStream):
             raise UpstreamGarbled("The provider's stream held an event that was too long to be one.") from None
         self._over = not data
         chunks: list[Chunk] = []
-        with reading(200):
-            for event in events:
-                if self._decoder.is_last(event):
-                    self._over = True
-                    break
-                chunks.extend(self._decoder.decode(event))
+        try:
+            with reading():
+                self._decode(events, chunks)
+        except UpstreamError as error:
+            if not chunks:
+                raise
+            self._error = error  # the client has what stood before it first, wherever the bytes were cut
         return None if self._over and not chunks else chunks
+
+    def _decode(self, events: Iterable[Event], chunks: list[Chunk]) -> None:
+        for event in events:
+            if self._decoder.is_last(event):
+                self._over = True
+                return
+            before = len(chunks)
+            chunks.extend(self._decoder.decode(event))
+            if event.name == "error" and len(chunks) == before:  # its data tells nothing, its name does
+                raise UpstreamFailed("The provider's stream ended in an error.", upstream_status=200)
 
     def close(self) -> None:
         self._response.close(finished=self._over)
@@ -299,7 +317,8 @@ class WholeAsStream(ChatStream):
 
     def __post_init__(self) -> None:
         self.dropped, self.quota = self.answer.dropped, self.answer.quota
-        self._chunks: list[Chunk] | None = chunks_of(self.answer.body)
+        with reading():
+            self._chunks: list[Chunk] | None = chunks_of(self.answer.body)
 
     def next_chunks(self, wait_s: float) -> list[Chunk] | None:
         chunks, self._chunks = self._chunks, None
@@ -318,7 +337,7 @@ def chunks_of(completion: Mapping[str, Any]) -> list[Chunk]:
         index = choice.get("index", position)
         delta = dict(choice.get("message") or {})
         if delta.get("tool_calls"):
-            delta["tool_calls"] = [{"index": number, **call} for number, call in enumerate(delta["tool_calls"])]
+            delta["tool_calls"] = [{**call, "index": number} for number, call in enumerate(delta["tool_calls"])]
         content.append({"index": index, "delta": delta, "logprobs": choice.get("logprobs"), "finish_reason": None})
-        ends.append({"index": index, "delta": {}, "finish_reason": choice.get("finish_reason")})
+        ends.append({"index": index, "delta": {}, "finish_reason": choice.get("finish_reason") or "stop"})  # it is whole
     return [{**head, "choices": content}, {**head, "choices": ends, "usage": completion.get("usage")}]

@@ -9,9 +9,9 @@ from typing import Any
 
 from gateway.domain import Candidate, ChatRequest
 from gateway.errors import StreamBroken, UpstreamGarbled, UpstreamTimeout
-from gateway.providers.base import ChatStream, Provider, reading
+from gateway.providers.base import ChatStream, Provider
 from gateway.upstream import shape
-from gateway.upstream.relay import FINISH_GRACE_S
+from gateway.upstream.relay import Grace
 from gateway.upstream.transport import CallLimits
 from gateway.upstream.watch import Handle
 
@@ -35,17 +35,21 @@ def begin_stream(provider: Provider, request: ChatRequest, candidate: Candidate,
     stream = provider.open_stream(request, candidate, limits, handle)
     if stream.is_whole:
         first_token_by = limits.deadline_mono
-    shaper = shape.ChunkShaper(model=candidate.model.id, splits_thoughts=candidate.model.reasons)
+    choices = 1 if "n" in stream.dropped else request.body.get("n") or 1
+    shaper = shape.ChunkShaper(model=candidate.model.id, splits_thoughts=candidate.model.reasons, choices=choices)
+    grace = Grace(shaper)
     first: list[dict[str, Any]] = []
     try:
         while not shaper.begun and (not shaper.finished or shaper.finish_reason == "stop"):
-            chunks = _next_before_commit(stream, shaper, first_token_by)
+            chunks = _next_before_commit(stream, shaper, grace, first_token_by)
             if chunks is None:
                 break
-            with reading(200):
-                first += [chunk for raw in chunks for chunk in shaper.feed(raw)]
-        if not shaper.begun and not shaper.finished:
-            raise UpstreamGarbled("The provider's stream ended before it held anything.", upstream_status=200)
+            first += shaper.feed_all(chunks)
+            grace.note(answer_goes_on=False)
+            if shaper.error:
+                break
+        if not shaper.begun and not shaper.ended:
+            raise shaper.error or UpstreamGarbled("The provider's stream ended before it held anything.", upstream_status=200)
         handle.arm_deadline(math.inf)  # the attempt's deadline was for the commit; the relay has its own limits
     except StreamBroken as error:  # nobody has seen any of it yet
         stream.close()
@@ -56,12 +60,13 @@ def begin_stream(provider: Provider, request: ChatRequest, candidate: Candidate,
     return Begun(stream, shaper, first)
 
 
-def _next_before_commit(stream: ChatStream, shaper: shape.ChunkShaper, first_token_by: float) -> list[dict[str, Any]] | None:
-    left_s = first_token_by - time.monotonic()
-    wait_s = min(left_s, FINISH_GRACE_S) if shaper.finished else left_s
+def _next_before_commit(
+    stream: ChatStream, shaper: shape.ChunkShaper, grace: Grace, first_token_by: float
+) -> list[dict[str, Any]] | None:
+    left_s = min(first_token_by - time.monotonic(), grace.left_s())
     try:
         if left_s > 0:
-            return stream.next_chunks(wait_s)
+            return stream.next_chunks(left_s)
     except UpstreamTimeout:
         pass
     if shaper.finished:

@@ -1,29 +1,41 @@
 """The iterable given to WSGI for a streamed answer: upstream chunks become client bytes, one write per upstream read.
 
 From here nothing fails over: the client has part of the answer. A break ends in an error event, never in a
-plausible end.
+plausible end, and never in an exception.
 """
 
 from __future__ import annotations
 
+import logging
+import math
 import time
+import traceback
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from gateway import jsonio
 from gateway.domain import Usage
-from gateway.errors import ClientGone, Draining, GatewayError, StreamBroken, UpstreamError, UpstreamTimeout
+from gateway.errors import ClientGone, Draining, GatewayError, InternalError, StreamBroken, UpstreamError, UpstreamTimeout
 from gateway.upstream.shape import ChunkShaper
 from gateway.upstream.sse import DONE, format_data
+from gateway.upstream.watch import Handle
 
 FINISH_GRACE_S = 1.0  # after the finish reason: how long usage and [DONE] may take before the stream is finished without
+DONE_GRACE_S = 0.2  # and [DONE] alone
+LONG_SILENCE_S = 45.0  # proxies cut connections that are silent for longer (Heroku: 55 s)
+HEARTBEAT_S = 15.0  # how often a client hears something where such a silence is allowed
+HEARTBEAT = b": hb\n"
+
+log = logging.getLogger("gateway")
 
 Outcome = Literal["completed", "broken", "client_gone", "drained"]
 
 
 class Chunks(Protocol):
     """What the relay reads from (providers.base.ChatStream)."""
+
+    def wait(self, wait_s: float) -> bool: ...
 
     def next_chunks(self, wait_s: float) -> list[dict[str, Any]] | None: ...
 
@@ -47,6 +59,28 @@ class RelayLimits:
     ends_at_mono: float
 
 
+class Grace:
+    """How long a stream is still read after its finish reason.
+
+    One moment is set, which comments do not move: what comes then is usage and [DONE], if anything. Only a piece of
+    the answer sets another, since then the finish reason was not the end.
+    """
+
+    def __init__(self, shaper: ChunkShaper) -> None:
+        self._shaper = shaper
+        self._ends_at = math.inf
+
+    def note(self, *, answer_goes_on: bool) -> None:
+        """Note what was just read."""
+        if self._shaper.finished:
+            ends_at = time.monotonic() + (DONE_GRACE_S if self._shaper.usage else FINISH_GRACE_S)
+            self._ends_at = ends_at if answer_goes_on else min(self._ends_at, ends_at)
+
+    def left_s(self) -> float:
+        """Return the seconds left: without limit before the finish reason."""
+        return self._ends_at - time.monotonic() if self._shaper.finished else math.inf
+
+
 class Relay:
     """Server-sent events for one client. `close` runs once however the stream ends, also if it never started."""
 
@@ -61,6 +95,7 @@ class Relay:
         prompt_tokens: int,
         x_gateway: Mapping[str, Any],
         on_close: Callable[[StreamEnd], None],
+        handle: Handle | None = None,
     ) -> None:
         self._stream = stream
         self._shaper = shaper
@@ -73,7 +108,12 @@ class Relay:
         self._closed = False
         self._error: GatewayError | None = None
         self._done = False
+        self._grace = Grace(shaper)
+        self._grace.note(answer_goes_on=False)
+        self._told_at = time.monotonic()  # anything to the client
         self._events = self._run()
+        if handle:  # also while a read drips, or a write to a client that does not read waits
+            handle.end_by(limits.ends_at_mono)
 
     def __iter__(self) -> Iterator[bytes]:
         return self
@@ -82,13 +122,20 @@ class Relay:
         return next(self._events)
 
     def close(self) -> None:
-        """Let the upstream go and report how it ended; a stream left before its end was left by its client."""
+        """Let the upstream go and report how it ended; a stream left before its end was left by its client.
+
+        What went wrong on the way is raised after that.
+        """
         if self._closed:
             return
         self._closed = True
-        self._events.close()
-        self._stream.close()
-        self._on_close(StreamEnd(self._outcome(), self._shaper.final_usage(self._prompt_tokens), self._error))
+        try:
+            self._events.close()
+        finally:
+            try:
+                self._stream.close()
+            finally:
+                self._on_close(StreamEnd(self._outcome(), self._shaper.final_usage(self._prompt_tokens), self._error))
 
     def _outcome(self) -> Outcome:
         if isinstance(self._error, Draining):
@@ -98,9 +145,9 @@ class Relay:
         return "broken" if self._error else "completed"
 
     def _run(self) -> Generator[bytes, None, None]:
-        if self._first:
-            yield encode_chunks(self._first)
         try:
+            if self._first:
+                yield encode_chunks(self._first)
             yield from self._relay()
         except ClientGone as error:
             self._error = error
@@ -108,28 +155,83 @@ class Relay:
         except GatewayError as error:
             if not self._shaper.finished:  # a break after the finish reason loses nothing
                 self._error = as_break(error)
+        except Exception as error:
+            self._error = self._defect(error)
+        last = self._end()
         self._done = True
-        yield self._end()
+        yield last
 
     def _relay(self) -> Iterator[bytes]:
-        while (chunks := self._stream.next_chunks(self._wait_s())) is not None:
-            shaped = [chunk for raw in chunks for chunk in self._shaper.feed(raw)]
+        beats = self._limits.idle_s > LONG_SILENCE_S
+        while True:
+            if beats and not self._shaper.finished:
+                yield from self._beat_while_silent()
+            chunks = self._next_chunks()
+            if chunks is None:
+                break
+            shaped = self._shaper.feed_all(chunks)
+            self._grace.note(answer_goes_on=bool(shaped))
             if shaped:
+                self._told_at = time.monotonic()
                 yield encode_chunks(shaped)
-        if not self._shaper.finished:
+        if not self._shaper.ended:
             raise StreamBroken("The provider's stream ended in the middle of the answer.")
 
-    def _wait_s(self) -> float:
-        left_s = self._limits.ends_at_mono - time.monotonic()
-        if left_s <= 0:
-            raise UpstreamTimeout("The stream ran for as long as one may.", phase="total")
-        return min(left_s, FINISH_GRACE_S if self._shaper.finished else self._limits.idle_s)
+    def _next_chunks(self) -> list[dict[str, Any]] | None:
+        """Return what arrived, None where the stream is over or need not be waited for.
+
+        :raises GatewayError: why no more will come.
+        """
+        if self._shaper.error:
+            raise self._shaper.error
+        left_s = min(self._limits.ends_at_mono - time.monotonic(), self._grace.left_s())
+        try:
+            if left_s > 0:
+                return self._stream.next_chunks(min(left_s, self._limits.idle_s))
+        except UpstreamTimeout:
+            if time.monotonic() < self._limits.ends_at_mono:
+                raise
+        if self._shaper.finished:
+            return None
+        raise UpstreamTimeout("The stream ran for as long as one may (STREAM_MAX_S).", phase="total")
+
+    def _beat_while_silent(self) -> Iterator[bytes]:
+        """Yield heartbeats until upstream has something to read, or the stream's time is over.
+
+        :raises UpstreamTimeout: nothing came within the idle limit.
+        """
+        silent_by = min(time.monotonic() + self._limits.idle_s, self._limits.ends_at_mono)
+        while not self._stream.wait(min(self._told_at + HEARTBEAT_S, silent_by) - time.monotonic()):
+            now = time.monotonic()
+            if now >= self._limits.ends_at_mono:
+                return
+            if now >= silent_by:
+                raise UpstreamTimeout("The provider was silent for too long.", phase="idle")
+            if now >= self._told_at + HEARTBEAT_S:
+                self._told_at = now
+                yield HEARTBEAT
 
     def _end(self) -> bytes:
-        if self._error:
-            return format_data(jsonio.dumps(self._error.to_body())) + DONE
-        last = self._shaper.finish(self._x_gateway, include_usage=self._include_usage, prompt_tokens=self._prompt_tokens)
-        return encode_chunks(last) + DONE
+        """Return what the client gets last: the end of the answer, or why there is none."""
+        if self._error is None:
+            try:
+                last = self._shaper.finish(self._x_gateway, include_usage=self._include_usage, prompt_tokens=self._prompt_tokens)
+                return encode_chunks(last) + DONE
+            except GatewayError as error:
+                self._error = as_break(error)
+            except Exception as error:
+                self._error = self._defect(error)
+        return format_data(jsonio.dumps(self._error.to_body())) + DONE
+
+    def _defect(self, error: Exception) -> InternalError:
+        """Log where a defect of ours happened, not what it was about, and return what the client is told."""
+        fields = {
+            "id": self._x_gateway.get("request_id"),
+            "exception": type(error).__name__,
+            "traceback": "".join(traceback.format_tb(error.__traceback__)),
+        }
+        log.error("internal error", extra={"fields": fields})
+        return InternalError("The gateway failed. The operator finds the reason in its log, under this request's id.")
 
 
 def encode_chunks(chunks: list[dict[str, Any]]) -> bytes:

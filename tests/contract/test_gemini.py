@@ -13,11 +13,11 @@ import responses
 
 from gateway import errors
 from gateway.domain import Candidate, ChatRequest, Choice, Credential, EmbeddingRequest, Model, ProviderRow, QuotaReading
-from gateway.providers.base import reading
 from gateway.providers.gemini import SIGNATURE_TTL_S, Adapter
 from gateway.providers.gemini.messages import NO_SIGNATURE
 from gateway.providers.gemini.schema import MAX_NODES, to_openapi
 from gateway.upstream.hints import seconds_until_pacific_midnight
+from gateway.upstream.shape import reading
 from gateway.upstream.sse import Event, EventParser
 from gateway.upstream.transport import CallLimits, Transport
 from gateway.upstream.watch import Handle

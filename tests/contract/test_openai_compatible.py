@@ -12,9 +12,9 @@ import responses
 
 from gateway import errors
 from gateway.domain import Candidate, Choice, Credential, EmbeddingRequest, Model, QuotaReading
-from gateway.providers.base import reading
 from gateway.providers.openai_compatible import Adapter
 from gateway.providers.openai_compatible.failures import read_error, read_token_counts
+from gateway.upstream.shape import reading
 from gateway.upstream.watch import Handle
 from tests.contract.compatible import SECRET, Bench, chat, drain, limits, text_of
 

@@ -40,23 +40,26 @@ _UNKNOWN_END = "length"
 class _Reading:
     """Outside a class, this would cost more than what it guards: it stands around every read of a stream."""
 
+    def __init__(self, status: int) -> None:
+        self._status = status
+
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, places: TracebackType | None) -> None:
-        if isinstance(error, (AttributeError, LookupError, TypeError, ValueError, OverflowError)):
-            raise UpstreamGarbled("The provider's answer could not be read.", upstream_status=200) from error
+        if isinstance(error, (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)):
+            raise UpstreamGarbled("The provider's answer could not be read.", upstream_status=self._status) from error
 
 
-_READING: Final = _Reading()
+_READING: Final = _Reading(200)
 
 
-def reading() -> _Reading:
+def reading(status: int = 200) -> _Reading:
     """Guard code that takes a provider's JSON apart: what is not what it should be makes the answer garbled.
 
     :raises UpstreamGarbled: a field had another type, or was missing.
     """
-    return _READING
+    return _READING if status == 200 else _Reading(status)
 
 
 def new_id(prefix: str) -> str:

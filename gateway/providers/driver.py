@@ -163,8 +163,9 @@ class HttpProvider(Provider):
             quota = self.read_quota(response.headers)
             if response.status == 200 and response.is_event_stream:
                 return EventStream(response, self.stream_decoder(request, candidate), call.dropped, quota)
-            # Some models answer a stream request with plain JSON: an error, or the whole answer.
-            payload = self._read_payload(response, candidate, limits)
+            # Some models answer a stream request with plain JSON. Anything else is no answer, and not waited for as one.
+            is_answer = response.status == 200 and "json" in response.headers.get("content-type", "json")
+            payload = self._read_payload(response, candidate, limits if is_answer else _brief(limits))
             response.close()
         except BaseException:
             response.close()
@@ -250,6 +251,11 @@ def _listing_of(pages: Sequence[ModelsPage]) -> Listing:
     return Listing(ids, tuple(free))
 
 
+def _brief(limits: CallLimits) -> CallLimits:
+    """Return limits that allow a body no longer than a first token."""
+    return replace(limits, deadline_mono=min(limits.deadline_mono, time.monotonic() + limits.first_token_s))
+
+
 def _unstreamed(request: ChatRequest) -> ChatRequest:
     return replace(request, stream=False)
 
@@ -329,15 +335,14 @@ class WholeAsStream(ChatStream):
 
 
 def chunks_of(completion: Mapping[str, Any]) -> list[Chunk]:
-    """Return a chat.completion as two chunks: all of its content, then its end and usage."""
+    """Return a chat.completion as a chunk: in one, so that an end which tells of a failure comes before any content."""
     head = {key: completion[key] for key in ("id", "created", "model", "system_fingerprint") if key in completion}
-    head["object"] = "chat.completion.chunk"
-    content, ends = [], []
+    choices = []
     for position, choice in enumerate(completion.get("choices") or []):
-        index = choice.get("index", position)
         delta = dict(choice.get("message") or {})
         if delta.get("tool_calls"):
             delta["tool_calls"] = [{**call, "index": number} for number, call in enumerate(delta["tool_calls"])]
-        content.append({"index": index, "delta": delta, "logprobs": choice.get("logprobs"), "finish_reason": None})
-        ends.append({"index": index, "delta": {}, "finish_reason": choice.get("finish_reason") or "stop"})  # it is whole
-    return [{**head, "choices": content}, {**head, "choices": ends, "usage": completion.get("usage")}]
+        index, reason = choice.get("index", position), choice.get("finish_reason")
+        reason = "stop" if reason in (None, "") else reason  # it is whole
+        choices.append({"index": index, "delta": delta, "logprobs": choice.get("logprobs"), "finish_reason": reason})
+    return [{**head, "object": "chat.completion.chunk", "choices": choices, "usage": completion.get("usage")}]

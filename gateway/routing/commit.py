@@ -39,6 +39,7 @@ def begin_stream(provider: Provider, request: ChatRequest, candidate: Candidate,
     shaper = shape.ChunkShaper(model=candidate.model.id, splits_thoughts=candidate.model.reasons, choices=choices)
     grace = Grace(shaper)
     first: list[dict[str, Any]] = []
+    handle.arm_deadline(first_token_by)  # also for bytes that drip
     try:
         while not shaper.begun and (not shaper.finished or shaper.finish_reason == "stop"):
             chunks = _next_before_commit(stream, shaper, grace, first_token_by)

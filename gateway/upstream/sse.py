@@ -104,9 +104,11 @@ class EventParser:
 def format_data(data: bytes) -> bytes:
     """Return one event of one data line; `data` is compact JSON, which holds no line end.
 
-    U+2028 and U+2029 are escaped: JSON may hold them as they are, but clients that split text into lines (Python's
-    `splitlines`, `iter_lines` of requests in text mode) take them for line ends.
+    U+0085, U+2028 and U+2029 are escaped: JSON may hold them as they are, but clients that split text into lines
+    (Python's `splitlines`, `iter_lines` of requests in text mode) take them for line ends.
     """
     if b"\xe2\x80" in data:
         data = data.replace(b"\xe2\x80\xa8", b"\\u2028").replace(b"\xe2\x80\xa9", b"\\u2029")
+    if b"\xc2\x85" in data:
+        data = data.replace(b"\xc2\x85", b"\\u0085")
     return b"data: " + data + b"\n\n"

@@ -199,7 +199,7 @@ class Transport:
         left_s = min(limits.first_token_s, limits.deadline_mono - time.monotonic())
         if left_s <= 0:
             raise UpstreamTimeout("There was no time left to ask the provider.", phase="total")
-        handle.arm(limits.deadline_mono)
+        handle.arm(time.monotonic() + left_s)  # also for headers that drip
         _current.begin(handle)
         try:
             with mapped_errors(handle, "first_token"):
@@ -210,11 +210,17 @@ class Transport:
                     verify=self._verify,
                     proxies=self._proxies_for(request.url),
                 )
-        except GatewayError:
+                if handle.expired or handle.ended:  # a socket that the watch shut down reads as an ordinary end of headers
+                    response.close()
+                    raise interruption(handle)
+        except GatewayError as error:
             handle.disarm()
+            if handle.expired and not handle.ended and time.monotonic() < limits.deadline_mono:
+                raise UpstreamTimeout("The provider did not begin to answer in time.", phase="first_token") from error
             raise
         finally:
             _current.handle = None
+        handle.arm_deadline(limits.deadline_mono, _current.upstream)
         return UpstreamResponse(response.raw, handle, _current.upstream)
 
     def _proxies_for(self, url: str) -> dict[str, str]:

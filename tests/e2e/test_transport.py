@@ -161,15 +161,26 @@ def test_a_drip_does_not_outlive_the_deadline(simulator, transport, ask):
     assert time.monotonic() - began < 1
 
 
-def test_headers_that_drip_do_not_outlive_the_deadline(simulator, transport, ask):
+@pytest.mark.parametrize(
+    ("seconds", "phase"), [({"total_s": 0.5}, "total"), ({"first_token_s": 0.5}, "first_token")], ids=["deadline", "first token"]
+)
+def test_headers_that_drip_do_not_outlive_the_limits(simulator, transport, ask, seconds, phase):
     simulator.script("plain", raw(*(step for n in range(40) for step in (b"HTTP/1.1 200 OK\r\nX-A: b\r\n"[n : n + 1], 0.1))))
     watch = Watch()
     handle = watch.open_handle(None)
     began = time.monotonic()
     with pytest.raises(UpstreamTimeout) as raised:
-        whole(transport, ask, handle, total_s=0.5)
+        whole(transport, ask, handle, **seconds)
     watch.close_handle(handle)
-    assert raised.value.phase == "total" and time.monotonic() - began < 1
+    assert raised.value.phase == phase and time.monotonic() - began < 1
+
+
+def test_the_first_token_limit_does_not_bound_the_body(simulator, transport, ask):
+    simulator.script("plain", drip({"text": "x" * 60}, bytes_per_s=100))
+    watch = Watch()
+    handle = watch.open_handle(None)
+    assert len(whole(transport, ask, handle, first_token_s=0.3)) > 60
+    watch.close_handle(handle)
 
 
 @pytest.mark.parametrize("behaviour", [stall(), stall_after(n_events=1, answer=WORDS)], ids=["before the headers", "in the body"])

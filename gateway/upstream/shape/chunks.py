@@ -71,7 +71,8 @@ class _Choice:
         if logprobs is not None:
             taken["logprobs"] = logprobs
         if self.notes:
-            taken, self.notes = {**self.notes, **taken}, {}
+            taken |= self.notes
+            self.notes = {}
         return taken
 
     def rest(self) -> dict[str, Any]:
@@ -164,12 +165,8 @@ class ChunkShaper:
         self._notes: dict[str, Any] = {}  # the provider's own fields, not sent yet
         self.usage: dict[str, Any] | None = None
         self.error: UpstreamError | None = None  # why what came next could not be read
+        self.begun = False  # a client can use what was shaped: content, reasoning, a tool call, a refusal, audio
         self.finished = False  # every answer that was asked for has its finish reason
-
-    @property
-    def begun(self) -> bool:
-        """Whether anything was shaped that a client can use: content, reasoning, a tool call, a refusal, audio."""
-        return any(choice.answered for choice in self._choices.values())
 
     @property
     def ended(self) -> bool:
@@ -222,9 +219,10 @@ class ChunkShaper:
                 self.finished = self.ended and len(self._choices) >= self._asked
         if not choices:
             return []
+        self.begun = self.begun or any(choice.answered for choice in self._choices.values())
         if self._notes:
             notes, self._notes = self._notes, {}
-            return [{**notes, **self._head, "choices": choices}]
+            return [{**self._head, "choices": choices, **notes}]
         return [{**self._head, "choices": choices}]
 
     def finish(self, x_gateway: Mapping[str, Any], *, include_usage: bool, prompt_tokens: int) -> list[dict[str, Any]]:
@@ -239,10 +237,10 @@ class ChunkShaper:
         if rests:
             chunks.append({**head, "choices": rests})
         ends = [
-            {**state.notes, "index": index, "delta": state.last_delta(), "finish_reason": state.finish_reason}
+            {"index": index, "delta": state.last_delta(), "finish_reason": state.finish_reason, **state.notes}
             for index, state in states
         ]
-        chunks.append({**self._notes, **head, "choices": ends, "x_gateway": dict(x_gateway)})
+        chunks.append({**head, "choices": ends, **self._notes, "x_gateway": dict(x_gateway)})
         if include_usage:
             usage = self.usage or estimate_usage(prompt_tokens, self.chars)
             estimated = {} if self.usage else {"x_gateway": {**x_gateway, "estimated": True}}

@@ -100,6 +100,14 @@ def test_what_stands_before_an_odd_chunk_is_shaped():
     assert shaping.begun and shaping.error is not None
 
 
+@pytest.mark.parametrize(
+    "odd", [chunk({"content": "a"}, {}), chunk({"content": "a"}, "abort"), chunk({"content": "a", "tool_calls": 5})]
+)
+def test_what_was_lost_with_an_odd_chunk_did_not_begin_the_answer(odd):
+    shaping = shaper()
+    assert shaping.feed_all([odd]) == [] and shaping.error is not None and not shaping.begun
+
+
 # --- ends --------------------------------------------------------------------------------------------------------------
 
 

@@ -96,6 +96,6 @@ def test_a_huge_event_in_small_reads_takes_linear_time():
 
 
 def test_line_separators_are_escaped_in_what_is_sent():
-    sent = format_data(json.dumps("a\u2028b\u2029c\u2026", ensure_ascii=False).encode())
-    assert len(sent.decode().splitlines()) == 2 and json.loads(sent[6:]) == "a\u2028b\u2029c\u2026"
+    sent = format_data(json.dumps("a\u2028b\u2029c\u2026d\u0085", ensure_ascii=False).encode())
+    assert len(sent.decode().splitlines()) == 2 and json.loads(sent[6:]) == "a\u2028b\u2029c\u2026d\u0085"
     assert b"\\u2028" in sent and "\u2026".encode() in sent

@@ -2,6 +2,7 @@
 
 import json
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -15,7 +16,7 @@ from gateway.errors import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
-from gateway.upstream.transport import CallLimits, Transport, UpstreamRequest
+from gateway.upstream.transport import CallLimits, Transport, UpstreamRequest, UpstreamResponse
 from gateway.upstream.watch import Handle, Watch
 from tests.e2e.simulator import (
     cut_after,
@@ -183,7 +184,14 @@ def test_the_first_token_limit_does_not_bound_the_body(simulator, transport, ask
     watch.close_handle(handle)
 
 
-@pytest.mark.parametrize("behaviour", [stall(), stall_after(n_events=1, answer=WORDS)], ids=["before the headers", "in the body"])
+SILENT = {
+    "before the headers": stall(),
+    "in the body": stall_after(n_events=1, answer=WORDS),
+    "in a body to the end of the connection": stall_after(n_events=1, answer=stream([{"n": 1}], chunked=False)),
+}
+
+
+@pytest.mark.parametrize("behaviour", SILENT.values(), ids=SILENT)
 def test_a_client_that_leaves_wakes_the_waiting_call_and_frees_the_upstream(simulator, transport, ask, behaviour):
     simulator.script("plain", behaviour)
     handle = Handle()
@@ -416,3 +424,72 @@ def test_waiting_tells_whether_there_is_something_to_read_and_reads_nothing(simu
     assert response.wait(1.0) and response.read(1.0) == b"ghi"  # a wait in vain spoils nothing
     assert response.wait(0) and response.read(1.0) == b"" and response.wait(0)
     response.close()
+
+
+class Raw:
+    """As much of urllib3's response as waiting looks at. `peek` is what a look into the buffer yields."""
+
+    status, closed, headers = 200, False, dict[str, str]()
+
+    def __init__(self, peek):
+        self._fp = self.fp = self
+        self.chunked = False
+        self.peek = peek
+
+    def close(self):
+        raise OSError
+
+
+def want_read(size):
+    raise ssl.SSLWantReadError
+
+
+def test_waiting_looks_into_tls_too():
+    left, right = socket.socketpair()
+    with right, ssl.create_default_context().wrap_socket(left, server_hostname="x", do_handshake_on_connect=False) as secured:
+        response = UpstreamResponse(Raw(want_read), Handle(), secured)
+        secured.pending = lambda: 0  # type: ignore[method-assign]
+        assert not response.wait(0)
+        secured.pending = lambda: 5  # type: ignore[method-assign]
+        assert response.wait(0)  # decrypted already, so no poll sees it
+        secured.pending = lambda: 0  # type: ignore[method-assign]
+        right.send(b"x")
+        assert response.wait(0)
+
+
+def test_what_cannot_be_looked_through_is_read():
+    assert UpstreamResponse(Raw(want_read), Handle(), None).wait(0)
+    assert UpstreamResponse(Raw(want_read), Handle(), object()).wait(0)  # type: ignore[arg-type]
+
+
+def test_closing_never_raises_and_always_lets_go_of_the_socket():
+    left, right = socket.socketpair()
+    with left, right:
+        handle = Handle()
+        handle.attach(left)
+        UpstreamResponse(Raw(want_read), handle, left).close()
+        handle.end("client_gone")
+        right.settimeout(0)
+        with pytest.raises(BlockingIOError):
+            right.recv(1)
+
+
+# --- the watch's thread ------------------------------------------------------------------------------------------------
+
+
+def test_the_watch_survives_what_it_stumbles_over(monkeypatch, caplog):
+    client, browser = socket.socketpair()
+    watch, real = Watch(), Watch._poll
+
+    def stumble(self, handles):
+        monkeypatch.setattr(Watch, "_poll", real)
+        raise KeyError(handles)
+
+    monkeypatch.setattr(Watch, "_poll", stumble)
+    with client:
+        handle = watch.open_handle(client)
+        browser.close()
+        assert handle.wait(1.0) and handle.ended == "client_gone"
+        watch.close_handle(handle)
+    (record,) = caplog.records
+    assert record.fields["exception"] == "KeyError" and "Handle object" not in str(record.fields)

@@ -270,16 +270,28 @@ def test_a_late_end_leaves_the_connection_s_next_request_alone(simulator, transp
     response = transport.open(ask, limits(), handle)
     assert simulator.requests[0].connection == simulator.requests[1].connection
     assert response.read(1.0)
+    assert answered.read(0.01) == b""  # nor does it change that request's time-out
     if stop == "expired":
         earlier.expire()
     else:
         earlier.end("client_gone")
-    answered.close(finished=True)  # nor does it change that request's time-out
+    answered.close(finished=True)
     pieces = []
     while piece := response.read(1.0):
         pieces.append(piece)
     response.close()
     assert b"[DONE]" in b"".join(pieces)
+
+
+def test_closing_an_earlier_answer_of_the_same_request_does_not_lose_sight_of_the_running_one(simulator, transport, ask):
+    simulator.script("plain", stall_after(n_events=1, answer=WORDS), stall_after(n_events=1, answer=WORDS))
+    handle = Handle()
+    earlier = transport.open(ask, limits(), handle)
+    running = transport.open(ask, limits(), handle)
+    earlier.close()
+    handle.end("client_gone")
+    assert simulator.requests[-1].wait_ended(1.0) == "client_closed"
+    running.close()
 
 
 def test_an_answer_that_was_closed_early_frees_its_upstream(simulator, transport, ask):

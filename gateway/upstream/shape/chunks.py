@@ -54,9 +54,10 @@ class _Choice:
         delta = choice.get("delta")
         if delta is None:
             delta = self._stand_in(choice)
+            shaped = self._shape(delta) if delta else {}
         else:
-            self._has_deltas = True
-        shaped = self._shape(delta) if delta else {}
+            shaped = self._shape(delta) if delta else {}
+            self._has_deltas = self._has_deltas or bool(shaped)
         logprobs = choice.get("logprobs")
         if logprobs and not shaped and isinstance(logprobs, dict) and any(logprobs.values()):
             shaped = self._with_role({"content": ""})

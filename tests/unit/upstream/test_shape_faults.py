@@ -234,6 +234,13 @@ def test_a_message_or_text_in_place_of_a_delta_is_one():
         assert sent["choices"][0]["delta"] == {"role": "assistant", "content": "a"} and shaping.finished
 
 
+def test_a_message_after_a_delta_that_said_nothing_is_one():
+    shaping = shaper()
+    whole = {"choices": [{"index": 0, "message": {"content": "ab"}, "finish_reason": "stop"}]}
+    (sent,) = shaping.feed_all([chunk({"role": "assistant", "content": ""}), whole])
+    assert sent["choices"][0]["delta"]["content"] == "ab"
+
+
 def test_a_message_after_deltas_repeats_them_and_is_left_out():
     shaping = shaper()
     whole = {"choices": [{"index": 0, "message": {"content": "ab"}, "finish_reason": "stop"}]}

@@ -147,6 +147,7 @@ class Dispatcher:
             prompt_tokens=request.prompt_tokens,
             x_gateway=route.x_gateway(),
             on_close=settle_and_tell,
+            handle=caller.handle,
         )
         return OpenedStream(relay, route)
 

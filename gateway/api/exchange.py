@@ -119,6 +119,7 @@ class Exchange:
             started_mono=self.started_mono,
             time_limit_s=self._client_limit_s(),
             max_wait_s=max_wait_s,
+            rescues=self._http.headers.get("x-gateway-rescue", "").strip().lower() not in ("0", "false", "no", "off"),
         )
 
     @property
@@ -167,9 +168,9 @@ class Exchange:
         self.record.status = 200
         self.record.ttft_ms = (time.monotonic() - self.started_mono) * 1000
 
-    def stream_ended(self, end: StreamEnd) -> None:
-        """End the exchange with its stream."""
-        self.record.usage = end.usage
+    def stream_ended(self, end: StreamEnd, route: Route) -> None:
+        """End the exchange with its stream; `route`: who served it in the end."""
+        self.served(route, end.usage)
         if end.outcome == "client_gone":
             self.record.status = 499
         elif end.error:

@@ -6,10 +6,10 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from threading import BoundedSemaphore
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from gateway.domain import Attempt, Candidate, QuotaReading, ReasoningEffort, Usage
 from gateway.errors import (
@@ -44,7 +44,8 @@ AFTER_RESET_S = 0.02  # a wait ends this much after the reset, when it is surely
 class Caller:
     """What dispatch knows of the client beside the request.
 
-    `time_limit_s` is the SDK's own, None where it sends none. `max_wait_s`: how long it will wait for quota.
+    `time_limit_s` is the SDK's own, None where it sends none. `max_wait_s`: how long it will wait for quota. `rescues`:
+    whether a stream that breaks may go on from another provider.
     """
 
     request_id: str
@@ -52,6 +53,7 @@ class Caller:
     started_mono: float
     time_limit_s: float | None = None
     max_wait_s: float = 0.0
+    rescues: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,6 +172,20 @@ class AttemptLoop:
                 return won
             if not self._wait_for_room():
                 raise self._with_attempts(self._failure())
+
+    def go_on(self, call: Callable[[Candidate], Yield[T]], error: UpstreamError, ends_at_mono: float) -> Won[T] | None:
+        """Try whoever is left after the stream that was won broke; None where nobody is, or none answers in time.
+
+        :raises GatewayError: somebody refused, or the client left.
+        """
+        self.attempts[-1] = replace(self.attempts[-1], outcome=error.reason)
+        self.ends_at_mono = ends_at_mono
+        return self._attempt_those_waiting(call)
+
+    def give_up(self, won: Won[Any], outcome: str) -> None:
+        """Let an attempt go whose answer is of no use, by nobody's fault."""
+        self.attempts[-1] = replace(self.attempts[-1], outcome=outcome)
+        self.ledger.abandoned(won.booking, Usage(self.asked.prompt_tokens))
 
     def _attempt_those_waiting(self, call: Callable[[Candidate], Yield[T]]) -> Won[T] | None:
         while len(self.attempts) < MAX_ATTEMPTS and time.monotonic() < self.ends_at_mono:

@@ -17,13 +17,14 @@ from gateway.routing.commit import Begun, begin_stream
 from gateway.routing.evidence import Health
 from gateway.routing.ledger import Asked, Ledger
 from gateway.routing.limits import AttemptClock
+from gateway.routing.rescue import find_rescue
 from gateway.routing.roster import Roster
 from gateway.routing.status import routing_status
 from gateway.settings import Settings
 from gateway.state.base import StateStore
 from gateway.telemetry import Telemetry
 from gateway.upstream import shape
-from gateway.upstream.relay import Relay, RelayLimits, StreamEnd
+from gateway.upstream.relay import Relay, RelayLimits, Rescued, StreamEnd
 
 WAITING_PART = 4  # at most a quarter of the threads hold requests that wait for quota (contract §3)
 
@@ -115,10 +116,10 @@ class Dispatcher:
         body["x_gateway"] = route.x_gateway() | ({"estimated": True} if estimated else {})
         return Completion(body, route, usage)
 
-    def open_stream(self, request: ChatRequest, caller: Caller, on_close: Callable[[StreamEnd], None]) -> OpenedStream:
+    def open_stream(self, request: ChatRequest, caller: Caller, on_close: Callable[[StreamEnd, Route], None]) -> OpenedStream:
         """Return a stream that has begun to answer. Blocks at most COMMIT_BUDGET_S. Errors as for `complete`.
 
-        `on_close` is called once, when the relay is closed, after everything was settled.
+        `on_close` is called once, when the relay is closed, after everything was settled, with who served it in the end.
         """
         ends_at = _budget_end(caller, self.settings.commit_budget_s)
         clock = AttemptClock(self.settings, ends_at, stream=True)
@@ -134,9 +135,26 @@ class Dispatcher:
         won = loop.attempt_all(call)
         route = self._route(won, loop, request)
 
+        serving: Won[Begun] | None = won  # whose booking is open: of a stream that broke and was not rescued, it is ended
+
+        def rescue(text: str, broken: shape.ChunkShaper, error: UpstreamError) -> Rescued | None:
+            nonlocal serving, route
+            if serving:
+                self.ledger.broken(serving.booking, error, broken.final_usage(request.prompt_tokens))
+            serving = None
+            found = find_rescue(loop, call, text, broken, error)
+            if found is None:
+                route = self._route(won, loop, request)
+                return None
+            serving, rest = found
+            route = self._route(serving, loop, request)
+            x_gateway = route.x_gateway() | {"rescued": True, "trail": " ".join(attempt.trail for attempt in route.attempts)}
+            return Rescued(serving.value.stream, serving.value.shaper, rest, x_gateway)
+
         def settle_and_tell(end: StreamEnd) -> None:
-            self._settle_stream(won, end)
-            on_close(end)
+            if serving:
+                self._settle_stream(serving, end)
+            on_close(end, route)
 
         relay = Relay(
             won.value.stream,
@@ -148,6 +166,7 @@ class Dispatcher:
             x_gateway=route.x_gateway(),
             on_close=settle_and_tell,
             handle=caller.handle,
+            rescue=rescue if self.settings.stream_rescue and caller.rescues else None,
         )
         return OpenedStream(relay, route)
 

@@ -1,7 +1,7 @@
 """The iterable given to WSGI for a streamed answer: upstream chunks become client bytes, one write per upstream read.
 
 From here nothing fails over: the client has part of the answer. A break ends in an error event, never in a
-plausible end, and never in an exception.
+plausible end, and never in an exception; unless the callable `rescue` finds another stream that goes on where it broke.
 """
 
 from __future__ import annotations
@@ -59,6 +59,54 @@ class RelayLimits:
     ends_at_mono: float
 
 
+class _Closed:
+    """Stands where a stream was."""
+
+    def wait(self, wait_s: float) -> bool:
+        return True
+
+    def next_chunks(self, wait_s: float) -> list[dict[str, Any]] | None:
+        return None
+
+    def close(self) -> None:
+        pass
+
+
+class Sent:
+    """The text that a client has, as far as another stream could go on from it."""
+
+    def __init__(self) -> None:
+        self._pieces: list[str] = []
+        self._only_text = True
+
+    @property
+    def text(self) -> str | None:
+        """The text of the only answer, None where there is more to it than text: calls, other answers, a refusal."""
+        return "".join(self._pieces) if self._only_text else None
+
+    def note(self, shaped: list[dict[str, Any]]) -> None:
+        for chunk in shaped:
+            for choice in chunk["choices"]:
+                delta = choice["delta"]
+                if choice["index"] or not delta.keys() <= {"role", "content", "reasoning_content"}:
+                    self._only_text = False
+                self._pieces.append(delta.get("content") or "")
+
+
+@dataclass(frozen=True, slots=True)
+class Rescued:
+    """A stream that goes on where another broke: `shaper` and `first` send the rest of the very same answer."""
+
+    stream: Chunks
+    shaper: ChunkShaper
+    first: list[dict[str, Any]]
+    x_gateway: Mapping[str, Any]
+
+
+# Given the text that the client has, what shaped it and why it broke; blocks for as long as it takes, seconds.
+Rescue = Callable[[str, ChunkShaper, UpstreamError], Rescued | None]
+
+
 class Grace:
     """How long a stream is still read after its finish reason.
 
@@ -96,6 +144,7 @@ class Relay:
         x_gateway: Mapping[str, Any],
         on_close: Callable[[StreamEnd], None],
         handle: Handle | None = None,
+        rescue: Rescue | None = None,
     ) -> None:
         self._stream = stream
         self._shaper = shaper
@@ -105,6 +154,8 @@ class Relay:
         self._prompt_tokens = prompt_tokens
         self._x_gateway = x_gateway
         self._on_close = on_close
+        self._rescue = rescue
+        self._sent = Sent()
         self._closed = False
         self._error: GatewayError | None = None
         self._done = False
@@ -146,9 +197,7 @@ class Relay:
 
     def _run(self) -> Generator[bytes, None, None]:
         try:
-            if self._first:
-                yield encode_chunks(self._first)
-            yield from self._relay()
+            yield from self._relay_and_rescue()
         except ClientGone as error:
             self._error = error
             return
@@ -161,7 +210,33 @@ class Relay:
         self._done = True
         yield last
 
+    def _relay_and_rescue(self) -> Iterator[bytes]:
+        """Relay the stream, and once, where it breaks, another one that goes on from there."""
+        try:
+            yield from self._relay()
+        except UpstreamError as error:
+            rescued = self._find_rescue(error)
+            if rescued is None:
+                raise
+            self._stream, self._shaper, self._x_gateway = rescued.stream, rescued.shaper, rescued.x_gateway
+            self._first, self._grace = rescued.first, Grace(rescued.shaper)
+            self._grace.note(answer_goes_on=False)
+            yield from self._relay()
+
+    def _find_rescue(self, error: UpstreamError) -> Rescued | None:
+        ran_out = isinstance(error, UpstreamTimeout) and error.phase == "total"
+        text = self._sent.text
+        if self._rescue is None or self._shaper.finished or ran_out or not text:
+            return None
+        self._stream.close()
+        self._stream = _Closed()
+        return self._rescue(text, self._shaper, error)
+
     def _relay(self) -> Iterator[bytes]:
+        if self._first:
+            self._sent.note(self._first)
+            yield encode_chunks(self._first)
+
         beats = self._limits.idle_s > LONG_SILENCE_S
         while True:
             if beats and not self._shaper.finished:
@@ -173,6 +248,8 @@ class Relay:
             self._grace.note(answer_goes_on=bool(shaped))
             if shaped:
                 self._told_at = time.monotonic()
+                if self._rescue:
+                    self._sent.note(shaped)
                 yield encode_chunks(shaped)
         if not self._shaper.ended:
             raise StreamBroken("The provider's stream ended in the middle of the answer.")

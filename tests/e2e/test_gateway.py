@@ -3,13 +3,9 @@
 import json
 import subprocess
 import sys
-import time
 
 import pytest
 
-from gateway.routing.outlook import REFRESH_S
-from gateway.state import store_from_url
-from gateway.state.base import Recovery
 from tests.e2e.conftest import ROOT
 from tests.e2e.simulator import cut_after, delay, empty, hang_up, html, reply, stall, stream
 
@@ -63,11 +59,7 @@ def gateway(simulator, start_gateway, tmp_path_factory):
 @pytest.fixture(autouse=True)
 def rested(gateway):
     """Let no test's failures rest a provider for the next one."""
-    store = store_from_url(f"sqlite:///{gateway.data_dir}/state.sqlite3")
-    if rests := store.snapshot().rests:
-        store.write([Recovery(scope, store.now()) for scope in rests])
-    store.close()
-    time.sleep(REFRESH_S)
+    gateway.forget_failures()
 
 
 @pytest.mark.parametrize("fault", FAULTS)

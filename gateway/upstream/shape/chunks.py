@@ -169,6 +169,15 @@ class ChunkShaper:
         self.begun = False  # a client can use what was shaped: content, reasoning, a tool call, a refusal, audio
         self.finished = False  # every answer that was asked for has its finish reason
 
+    def go_on_from(self, other: ChunkShaper) -> None:
+        """Send what follows as the rest of another stream, under its id."""
+        self._head = other._head
+
+    @property
+    def head(self) -> Mapping[str, Any]:
+        """What every chunk of the stream has alike."""
+        return self._head or {}
+
     @property
     def ended(self) -> bool:
         """Whether every answer that has begun has its finish reason: enough where the stream is over (Ollama ignores `n`)."""

@@ -1,0 +1,85 @@
+"""A stream that broke after the client had part of it: another candidate is asked the same, and spliced in if it can be.
+
+It can be where the new answer begins with exactly the text that the client has; nothing is held back for that while all
+is well. See contract §4.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from gateway.domain import Candidate
+from gateway.errors import ClientGone, Draining, GatewayError, UpstreamError
+from gateway.routing.attempts import AttemptLoop, Won, Yield
+from gateway.routing.commit import Begun
+from gateway.upstream.shape import ChunkShaper
+
+RESCUE_S = 20.0  # for another stream to come as far as the broken one; a client hears nothing meanwhile
+
+Chunk = dict[str, Any]
+
+
+def find_rescue(
+    loop: AttemptLoop, call: Callable[[Candidate], Yield[Begun]], text: str, broken: ChunkShaper, error: UpstreamError
+) -> tuple[Won[Begun], list[Chunk]] | None:
+    """Ask who is left for the same answer; return the stream and what it says beyond `text`, None if nobody says the same.
+
+    Blocks for at most RESCUE_S. The booking that is won is the caller's to end.
+
+    :raises ClientGone: nobody is left to answer. :raises Draining: the worker stops.
+    """
+    ends_at_mono = time.monotonic() + RESCUE_S
+    try:
+        won = loop.go_on(call, error, ends_at_mono)
+    except (ClientGone, Draining):
+        raise
+    except GatewayError:
+        return None
+    if won is None:
+        return None
+    try:
+        won.value.shaper.go_on_from(broken)
+        rest = catch_up(won.value, text, ends_at_mono)
+    except UpstreamError:
+        rest = None
+    except BaseException:
+        won.value.stream.close()
+        loop.give_up(won, "abandoned")
+        raise
+    if rest is None:
+        won.value.stream.close()
+        loop.give_up(won, "diverged")
+        return None
+    return won, rest
+
+
+def catch_up(begun: Begun, text: str, ends_at_mono: float) -> list[Chunk] | None:
+    """Read a stream until it has said `text`; return the chunks beyond it, None where it says something else.
+
+    What it thinks on the way is dropped: the client has read other thoughts.
+    """
+    said, shaped = "", begun.first
+    while True:
+        for number, chunk in enumerate(shaped):
+            for choice in chunk["choices"]:
+                delta = choice["delta"]
+                if choice["index"] or not delta.keys() <= {"role", "content", "reasoning_content"}:
+                    return None
+                said += delta.get("content") or ""
+            if not (said.startswith(text) if len(said) >= len(text) else text.startswith(said)):
+                return None
+            if len(said) >= len(text):
+                return [*_beyond(said[len(text) :], chunk, begun.shaper), *shaped[number + 1 :]]
+        left_s = ends_at_mono - time.monotonic()
+        chunks = begun.stream.next_chunks(left_s) if left_s > 0 and not begun.shaper.finished else None
+        if chunks is None:
+            return None
+        shaped = begun.shaper.feed_all(chunks)
+
+
+def _beyond(content: str, chunk: Chunk, shaper: ChunkShaper) -> list[Chunk]:
+    if not content:
+        return []
+    return [{**chunk, **shaper.head, "choices": [{"index": 0, "delta": {"content": content}, "finish_reason": None}]}]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,8 @@ from typing import Any
 from gateway.domain import Attempt, Usage
 
 log = logging.getLogger("gateway")
+
+_BARE = re.compile(r"[!#-~]+")  # what a value may hold to stand in a line of text as it is
 
 
 @dataclass(slots=True)
@@ -83,7 +86,11 @@ def fields_of(record: RequestRecord) -> dict[str, Any]:
 
 
 class Formatter(logging.Formatter):
-    """One line a record, as JSON or as text. Tracebacks show places, never the values in an exception's message."""
+    """One line a record, as JSON or as text. Tracebacks show places, never the values in an exception's message.
+
+    In text, a value with spaces, quotes or control characters stands as a JSON string: what a client sends neither ends a
+    line nor forges a field.
+    """
 
     def __init__(self, *, as_json: bool) -> None:
         super().__init__()
@@ -99,7 +106,12 @@ class Formatter(logging.Formatter):
         if self._as_json:
             return json.dumps(line)
         time_of_day, level, message = line.pop("time")[11:], line.pop("level"), line.pop("message")
-        return f"{time_of_day} {level:7s} {message} " + " ".join(f"{name}={value}" for name, value in line.items())
+        return f"{time_of_day} {level:7s} {message} " + " ".join(f"{name}={_as_text(value)}" for name, value in line.items())
+
+
+def _as_text(value: Any) -> str:
+    text = str(value)
+    return text if _BARE.fullmatch(text) else json.dumps(text)
 
 
 def set_up_logging(level: str, *, as_json: bool) -> None:

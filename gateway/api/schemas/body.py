@@ -51,7 +51,7 @@ def _what_is_wrong(error: ValueError) -> str:
         return f"{error.msg} at line {error.lineno}, column {error.colno}"
     if isinstance(error, UnicodeDecodeError):
         return f"its text is not UTF-8 at byte {error.start}"
-    return "it is nested too deeply, or has a number such as NaN or Infinity"
+    return str(error)
 
 
 def _is_deeper(value: Any, depth: int) -> bool:

@@ -9,6 +9,7 @@ from typing import cast
 
 from flask import Request, current_app, g, request
 
+from gateway.api.paths import ASKED_PATH
 from gateway.auth import ClientIdentity
 from gateway.domain import Usage
 from gateway.errors import BodyBroken, ClientGone, GatewayError, InvalidRequest, PayloadTooLarge, UnsupportedMediaType
@@ -19,6 +20,7 @@ from gateway.telemetry import RequestRecord
 from gateway.upstream.relay import StreamEnd
 from gateway.upstream.watch import Handle
 
+LONGEST_SHOWN_PATH = 200  # characters, in messages and in the log
 _LONGEST_WAIT_S = 86400.0
 BODY_SILENCE_S = 10.0  # longest gap between two pieces of a body: a sender that stopped holds a thread
 SMALL_REST_BYTES = 32 * 1024  # of a body left unread: gunicorn skips as much before the next request, twice that closes
@@ -46,7 +48,9 @@ class Exchange:
         self.started_mono = time.monotonic()
         self.id = "req_" + secrets.token_hex(12)
         self.streams = False  # the relay ends it, not the view
-        self.record = RequestRecord(id=self.id, method=http.method, path=http.path)
+        asked: str = http.environ.get(ASKED_PATH, "")
+        self.path = asked.encode("latin-1").decode("utf-8", "replace")[:LONGEST_SHOWN_PATH]  # WSGI's own encoding of paths
+        self.record = RequestRecord(id=self.id, method=http.method, path=self.path)
 
     def authenticate(self) -> ClientIdentity:
         """Return whose key the request carries. :raises Unauthenticated: nobody's."""
@@ -121,6 +125,11 @@ class Exchange:
             max_wait_s=max_wait_s,
             rescues=self._http.headers.get("x-gateway-rescue", "").strip().lower() not in ("0", "false", "no", "off"),
         )
+
+    @property
+    def speaks_anthropic(self) -> bool:
+        """Whether the client expects Anthropic's errors (contract §7)."""
+        return "anthropic-version" in self._http.headers or self._http.path.startswith("/v1/messages")
 
     @property
     def is_dry_run(self) -> bool:

@@ -9,6 +9,7 @@ from werkzeug.routing import Map
 
 WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 PREFIX = "v1"
+ASKED_PATH = "gateway.asked_path"  # in the environ: the path as the client sent it
 
 
 class CanonicalPaths:
@@ -23,7 +24,8 @@ class CanonicalPaths:
         self._below_prefix = {rule[1] for rule in rules if rule[0] == PREFIX and len(rule) > 1}
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        environ["PATH_INFO"] = self.canonical(environ.get("PATH_INFO", ""))
+        environ[ASKED_PATH] = environ.get("PATH_INFO", "")
+        environ["PATH_INFO"] = self.canonical(environ[ASKED_PATH])
         return self._app(environ, start_response)
 
     def canonical(self, path: str) -> str:

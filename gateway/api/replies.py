@@ -50,6 +50,17 @@ EXPOSED_HEADERS = (
         )
     ),
 )
+ANTHROPIC_TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    500: "api_error",
+    502: "api_error",
+    503: "overloaded_error",
+    504: "api_error",
+}
 MAX_NAMES = 20  # in one header: they come from catalogs and requests
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.@/:-]")
@@ -89,8 +100,9 @@ def safe_name(name: str) -> str:
 
 
 def error_reply(error: GatewayError) -> Response:
-    """Return an error as OpenAI's clients expect it, and note it for the request's line."""
-    exchange().failed(error)
+    """Return an error in the envelope that the client expects, and note it for the request's line."""
+    current = exchange()
+    current.failed(error)
     tried = tuple(error.attempts[: error.tried])
     headers = {}
     if tried:
@@ -106,18 +118,25 @@ def error_reply(error: GatewayError) -> Response:
         headers["x-should-retry"] = "true" if error.should_retry else "false"
     if error.closes_connection:
         headers["Connection"] = "close"
-    return json_reply(error.to_body(), status=error.status, headers=headers)
+    body = anthropic_body(error, current.id) if current.speaks_anthropic else error.to_body()
+    return json_reply(body, status=error.status, headers=headers)
+
+
+def anthropic_body(error: GatewayError, request_id: str) -> dict[str, Any]:
+    kind = ANTHROPIC_TYPES.get(error.status, "invalid_request_error")
+    return {"type": "error", "error": {"type": kind, "message": error.message}, "request_id": request_id}
 
 
 def http_error_reply(error: HTTPException) -> Response:
-    """Return one of Flask's own refusals in the envelope."""
+    """Return one of Flask's own refusals in the envelope. A preflight is answered: what follows it hears of the path."""
+    path = exchange().path
+    if error.code == 404 and request.method == "OPTIONS":
+        return Response()
     if error.code == 404:
-        return error_reply(
-            UnknownPath(f"There is no {request.method} {request.path[:100]} here. GET /v1/models is a good start.")
-        )
+        return error_reply(UnknownPath(f"There is no {request.method} {path} here. GET /v1/models is a good start."))
     if error.code == 405:
         allowed = ", ".join(sorted(set(getattr(error, "valid_methods", None) or ()) - {"HEAD", "OPTIONS"}))
-        response = error_reply(MethodNotAllowed(f"{request.method} does not work on {request.path[:100]}; use {allowed}."))
+        response = error_reply(MethodNotAllowed(f"{request.method} does not work on {path}; use {allowed}."))
         response.headers["Allow"] = allowed
         return response
     refusal = RequestError(error.description or "The request cannot be served as it is.")
@@ -139,6 +158,8 @@ def finish_reply(response: Response) -> Response:
     if current.leaves_much_unread:
         response.headers["Connection"] = "close"
     response.headers["x-gateway-request-id"] = response.headers["x-request-id"] = current.id
+    if current.speaks_anthropic:
+        response.headers["request-id"] = current.id
     if not current.streams:
         current.record.status = current.record.status or response.status_code
         current.end()

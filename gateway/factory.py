@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 
 from flask import Flask
@@ -92,7 +91,6 @@ def open_store(settings: Settings, telemetry: Telemetry) -> StateStore:
 
 def allow_browsers(app: Flask, settings: Settings) -> None:
     """Let pages of other origins call the API: keys travel in a header, never in a cookie."""
-    logging.getLogger("flask_cors").setLevel(logging.ERROR)
     if settings.cors_origins:
         CORS(
             app,

@@ -3,6 +3,7 @@ import threading
 
 import pytest
 
+from gateway import keys as keys_module
 from gateway.boot import greeting, load_configuration
 from gateway.errors import ConfigurationError
 from gateway.keys import FILE_NAME, load_or_make_key
@@ -68,14 +69,23 @@ def test_with_redis_a_missing_key_is_a_boot_error(tmp_path):
         load_configuration({"REDIS_URL": "redis://x", "GATEWAY_DATA_DIR": str(tmp_path)})
 
 
-def test_many_processes_at_once_agree_on_one_key(tmp_path):
+def test_many_processes_at_once_agree_on_one_key(tmp_path, monkeypatch):
     keys = []
+    all_found_none = threading.Barrier(16, timeout=10)
+    write_once = keys_module._write_once
+
+    def write_together(path, key):
+        all_found_none.wait()
+        write_once(path, key)
+
+    monkeypatch.setattr(keys_module, "_write_once", write_together)
     threads = [threading.Thread(target=lambda: keys.append(load_or_make_key(tmp_path / "d"))) for _ in range(16)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert len(keys) == 16 and len(set(keys)) == 1
+    assert [path.name for path in (tmp_path / "d").iterdir()] == [FILE_NAME]
 
 
 def test_a_folder_that_cannot_be_used_is_told_without_a_traceback(tmp_path):

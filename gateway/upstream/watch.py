@@ -153,7 +153,7 @@ class Watch:
 
     def drain(self) -> None:
         """End every running request, and each that still begins."""
-        self.draining = True
+        self.stopping = self.draining = True
         with self._changed:
             handles = list(self._handles.values())
         for handle in handles:

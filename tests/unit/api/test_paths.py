@@ -19,6 +19,7 @@ ROUTES = Map([Rule(rule) for rule in ("/v1/models", "/v1/models/<path:id>", "/v1
         ("/v1/models/openai/gpt-oss-20b:free", "/v1/models/openai/gpt-oss-20b:free"),
         ("/healthz/", "/healthz"),
         ("/v1/healthz", "/healthz"),
+        ("/v1/v1/healthz", "/healthz"),
         ("/", "/"),
         ("", "/"),
         ("/v1", "/"),

@@ -52,7 +52,7 @@ class EventParser:
             self._after_cr = False
             if data[:1] == b"\n":
                 data = data[1:]
-        if self._line and not self._at_start and b"\n" not in data and b"\r" not in data:
+        if self._line and b"\n" not in data and b"\r" not in data:
             self._keep(data)  # joined once, at the line's end: joining with every read takes quadratic time
             events = []
         else:

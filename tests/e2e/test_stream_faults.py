@@ -11,7 +11,15 @@ from dataclasses import dataclass, field
 import pytest
 
 from gateway.domain import Candidate, ChatRequest, Credential, Model, ProviderRow
-from gateway.errors import GatewayError, UpstreamError, UpstreamFailed, UpstreamGarbled, UpstreamReset, UpstreamTimeout
+from gateway.errors import (
+    GatewayError,
+    StreamBroken,
+    UpstreamError,
+    UpstreamFailed,
+    UpstreamGarbled,
+    UpstreamReset,
+    UpstreamTimeout,
+)
 from gateway.providers.openai_compatible import Adapter
 from gateway.routing.commit import begin_stream
 from gateway.upstream import watch as watching
@@ -168,6 +176,22 @@ def test_what_fails_before_the_first_word_leaves_the_way_to_the_next_candidate(b
     assert bench.simulator.requests[-1].wait_ended(1.0)
 
 
+def test_a_stream_that_was_given_up_before_its_first_word_is_let_go(bench):
+    served = bench.serve(stall_after(n_events=1, answer=stream([part({"tool_calls": 5})])))
+    assert isinstance(served.error, UpstreamGarbled)
+    assert bench.simulator.requests[-1].wait_ended(1.0) == "client_closed"
+
+
+def test_a_break_that_nobody_has_seen_is_no_break(bench, monkeypatch):
+    def broken(*_):
+        raise StreamBroken("odd")
+
+    monkeypatch.setattr("gateway.providers.openai_compatible.ChunkDecoder.decode", broken)
+    served = bench.serve(stall_after(n_events=1, answer=stream([say("a")])))
+    assert isinstance(served.error, UpstreamGarbled)
+    assert bench.simulator.requests[-1].wait_ended(1.0) == "client_closed"
+
+
 DRIP: list[bytes | float] = [0.1, b"x"] * 60
 LATE = {
     "silence": stall(),
@@ -232,6 +256,20 @@ def test_a_bad_event_after_the_end_loses_nothing(bench, apart):
     assert served.text == "a" and served.is_complete
 
 
+BOOM = event({"error": {"message": "boom"}})
+LAST = {
+    "in the same read, then silence": raw(HEAD + event(say("a")) + BOOM, 2.0),
+    "without its blank line": raw(HEAD + event(say("a")), 0.05, BOOM.rstrip()),
+}
+
+
+@pytest.mark.parametrize("idle_s", [1.0, 60.0], ids=["without heartbeats", "with heartbeats"])
+@pytest.mark.parametrize("case", LAST)
+def test_an_error_is_told_at_once_and_in_its_own_words(bench, case, idle_s):
+    served = bench.serve(LAST[case], idle_s=idle_s)
+    assert served.is_broken and "boom" in served.events[-2]["error"]["message"] and served.took_s < 0.5
+
+
 def test_an_event_named_error_is_one_whatever_its_data(bench):
     served = bench.serve(stall_after(n_events=2, answer=stream([say("a"), ("error", "Internal Server Error")])))
     assert served.is_broken and served.took_s < 0.5
@@ -281,10 +319,11 @@ FINISHED = {
 }
 
 
+@pytest.mark.parametrize("idle_s", [4.0, 60.0], ids=["without heartbeats", "with heartbeats"])
 @pytest.mark.parametrize("case", FINISHED)
-def test_a_finished_stream_that_stays_open_is_over_in_time(bench, case):
+def test_a_finished_stream_that_stays_open_is_over_in_time(bench, case, idle_s):
     steps, took_s = FINISHED[case]
-    served = bench.serve(raw(HEAD + event(say("a")), *steps), idle_s=4.0)
+    served = bench.serve(raw(HEAD + event(say("a")), *steps), idle_s=idle_s)
     assert served.is_complete and took_s - 0.1 < served.took_s < took_s + 0.4
     assert bench.simulator.requests[-1].wait_ended(1.0) == "client_closed"
 

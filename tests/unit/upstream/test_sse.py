@@ -71,7 +71,9 @@ def test_an_event_arrives_with_its_blank_line_and_not_before():
 
 
 def test_a_byte_order_mark_is_skipped():
-    assert parse([b"\xef\xbb\xbfdata: a\n\n"]) == [Event(b"a")]
+    stream = b"\xef\xbb\xbfdata: a\n\n"
+    assert parse([stream]) == [Event(b"a")]
+    assert parse(stream[start : start + 1] for start in range(len(stream))) == [Event(b"a")]
 
 
 @pytest.mark.parametrize("flood", [b"data: " + b"x" * 200, b"data: xxxxxxxxx\n" * 20], ids=["one line", "many lines"])

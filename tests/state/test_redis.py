@@ -95,6 +95,7 @@ def test_scripts_come_back_after_the_server_was_emptied(store, client, lost):
     store.reserve([charge()])
     client.script_flush()
     written(store, Adjustment("a", 1, 2, T0 + 60), Note("n", "x", 60), Adjustment("a", 1, 3, T0 + 60))
+    eventually(lambda: store.snapshot().counts["a"][0].used, 6)  # what met no script is sent once more, behind the rest
     client.script_flush()
     assert isinstance(store.reserve([charge()]), Reservation)
     assert store.snapshot().counts["a"][0].used == 7 and not lost
@@ -122,7 +123,8 @@ def test_what_redis_cannot_hold_is_lost_alone(store, lost, bad):
     fine = Adjustment("fine", 1, 1, T0 + 60)
     store.write([fine, bad, fine])
     written(store, fine)
-    assert store.snapshot().counts["fine"][0].used == 3 and lost == [1]
+    assert store.snapshot().counts["fine"][0].used == 3
+    eventually(lambda: lost, [1])
 
 
 def test_what_cannot_be_asked_is_a_state_error(store):

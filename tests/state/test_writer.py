@@ -144,7 +144,7 @@ def test_of_too_many_changes_the_oldest_are_lost(writer, book, lost):
     assert book.kept[MAX_TOGETHER:] == list(range(2, MAX_WAITING + 2))
 
 
-def test_an_ask_does_not_wait_for_all_of_a_backlog(writer, book):
+def test_an_ask_does_not_wait_for_all_of_a_backlog(patience, writer, book):
     book.gate.clear()
     writer.submit(range(MAX_TOGETHER * 4))
     threads = in_threads(lambda: writer.ask("urgent"))

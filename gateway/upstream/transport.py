@@ -329,8 +329,6 @@ class _NotingConnection(HTTPConnection):
         ends_at = time.monotonic() + float(self.timeout or 0)
         failure: OSError | None = None
         for position, (family, kind, protocol, _, address) in enumerate(found):
-            if failure and self._user and (self._user.ended or self._user.expired):
-                break
             upstream = socket.socket(family, kind, protocol)
             try:
                 for option in self.socket_options or ():

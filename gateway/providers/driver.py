@@ -20,6 +20,7 @@ from gateway.upstream.sse import Event, EventParser, EventTooLong
 from gateway.upstream.transport import CallLimits, UpstreamRequest, UpstreamResponse
 from gateway.upstream.watch import Handle
 
+MAX_FLOAT32 = 3.4028234663852886e38
 MOST_PAGES = 50  # of a list of models: more than any provider has, less than for ever
 
 
@@ -182,7 +183,7 @@ class HttpProvider(Provider):
         for start in range(0, len(request.inputs), size):
             inputs = request.inputs[start : start + size]
             call = self.encode_embeddings(inputs, request, candidate)
-            payload, quota = self._fetch(call.request, candidate, limits, handle)
+            payload, quota = self._fetch(call.request, candidate, _brief(limits), handle)
             with reading():
                 part = self.decode_embeddings(payload, candidate)
             if len(part.vectors) != len(inputs):
@@ -190,6 +191,7 @@ class HttpProvider(Provider):
             vectors += part.vectors
             tokens = None if tokens is None or part.prompt_tokens is None else tokens + part.prompt_tokens
             dropped = call.dropped
+        check_vectors(vectors)
         return EmbeddingAnswer(vectors, tokens, dropped, quota)
 
     def list_models(self, credential: Credential, limits: CallLimits, handle: Handle) -> Listing | None:
@@ -251,8 +253,19 @@ def _listing_of(pages: Sequence[ModelsPage]) -> Listing:
     return Listing(ids, tuple(free))
 
 
+def check_vectors(vectors: Sequence[Sequence[float]]) -> None:
+    """Accept vectors of one size, of numbers that clients can decode as float32.
+
+    :raises UpstreamGarbled: they are not.
+    """
+    if not vectors[0] or len({len(vector) for vector in vectors}) > 1:
+        raise UpstreamGarbled("The provider returned embeddings of no or of several sizes.", upstream_status=200)
+    if not all(-MAX_FLOAT32 <= number <= MAX_FLOAT32 for vector in vectors for number in vector):
+        raise UpstreamGarbled("The provider returned embeddings that are no numbers.", upstream_status=200)
+
+
 def _brief(limits: CallLimits) -> CallLimits:
-    """Return limits that allow a body no longer than a first token."""
+    """Return the limits of one call of several, or of a body that is no answer: as long as a first token may take."""
     return replace(limits, deadline_mono=min(limits.deadline_mono, time.monotonic() + limits.first_token_s))
 
 

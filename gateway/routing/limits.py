@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from gateway.domain import ChatRequest, Model
 from gateway.routing.evidence import Health
@@ -43,7 +44,8 @@ class AttemptClock:
         )
 
     def embedding_limits(self) -> CallLimits:
-        return self._whole_limits(WHOLE_ANSWER_S)
+        """Return the limits of one request's calls: `first_token_s` is that of each, since a batch takes several."""
+        return replace(self._whole_limits(WHOLE_ANSWER_S), deadline_mono=self._ends_at_mono)
 
     def first_token_s(self, request: ChatRequest, model: Model, health: Health) -> float:
         own = model.first_token_timeout_s

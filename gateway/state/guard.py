@@ -26,6 +26,7 @@ from gateway.state.memory import MemoryStore
 
 T = TypeVar("T")
 
+MOST_KEYS = 500  # of one question: more tool calls than a conversation that still fits has
 PAUSE_S = 1.0  # after a failure the store is left alone for so long: a dead one must not cost every verb its time limit
 
 
@@ -69,6 +70,8 @@ class Guard(StateStore):
         self._try("write", lambda: self._store.write(changes), lambda: self._spare.write(changes))
 
     def recall(self, keys: Sequence[str]) -> dict[str, str]:
+        # Keys hold what clients sent: what no store can hold was never noted, and must not count as the store's failure.
+        keys = [key for key in keys[-MOST_KEYS:] if key.isprintable()]
         return self._try("recall", lambda: self._store.recall(keys), lambda: self._spare.recall(keys))
 
     def figures(self, series: str, first_slot: int, last_slot: int) -> Figures:

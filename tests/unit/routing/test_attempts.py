@@ -418,3 +418,11 @@ def test_a_defect_of_ours_leaves_no_booking_open(pool):
     with pytest.raises(ZeroDivisionError):
         pool.dispatch([A], {"a/one": ZeroDivisionError()})
     assert pool.ledger.calls_in_flight(A) == 0
+
+
+def test_a_wait_of_a_minute_at_most_is_left_to_sdks(pool):
+    limited = candidate("a/m", limits={"rpm": 1})
+    pool.dispatch([limited], {"a/m": "ok"})
+    with pytest.raises(CandidatesExhausted) as raised:
+        pool.dispatch([limited], {})
+    assert raised.value.retry_after_s == 60 and raised.value.should_retry is None and raised.value.retry_at is None

@@ -12,6 +12,7 @@ from gateway.errors import (
 from gateway.routing.evidence import UNKNOWN, Health
 from gateway.routing.ledger import Asked, Booking, Ledger, demand_of
 from gateway.routing.outlook import REFRESH_S, Out
+from gateway.state.base import Charge
 from gateway.state.memory import MemoryStore
 from tests.unit.routing.conftest import Clock, candidate
 
@@ -239,3 +240,31 @@ def test_the_estimate_is_corrected_by_how_the_provider_counts():
 
 def test_a_batch_of_texts_is_as_many_calls_as_the_provider_needs():
     assert demand_of(Asked(inputs=250), candidate("a/m", kind="embedding", batch=100), UNKNOWN).calls == 3
+
+
+def test_two_workers_that_both_think_they_may_probe_are_told_apart_by_the_store(bench):
+    bench.fail(UpstreamUnreachable("x"))
+    bench.clock.now += 10
+    for ledger in (bench.one, bench.two):
+        ledger.moment(fresh=True)  # neither has seen the other's lease
+    begun = [ledger.begin(ONE, Asked(10)) for ledger in (bench.one, bench.two)]
+    assert isinstance(begun[0], Booking) and because(begun[1]) == "probing"
+
+
+def test_a_probe_for_which_there_is_no_quota_is_given_back(bench):
+    limited = candidate("a/m", limits={"tpm": 400})
+    bench.fail(UpstreamUnreachable("x"), limited)
+    bench.begin(who=candidate("a/m", limits={"tpm": 400}))  # takes what there is, after the rest
+    bench.clock.now += 10
+    bench.begin(bench.one, limited, prompt_tokens=90)
+    bench.clock.now += 61  # its probe's lease is over, its tokens are not quite
+    bench.store.reserve([Charge(f"{limited.id}|tpm", 7, 300, 400, bench.clock.now + 60)])
+    assert because(bench.begin(bench.one, limited, prompt_tokens=90)) == "quota"
+    assert not bench.store.snapshot().leases
+
+
+def test_a_request_that_finds_no_tokens_leaves_the_candidate_to_smaller_ones(bench):
+    limited = candidate("a/m", limits={"tpm": 1000}, max_output_tokens=10)
+    bench.begin(who=limited, prompt_tokens=500)
+    assert because(bench.begin(who=limited, prompt_tokens=600)) == "quota"
+    assert isinstance(bench.one.begin(limited, Asked(100)), Booking)

@@ -84,3 +84,10 @@ def test_what_is_noted_holds_before_the_next_picture(store, clock):
     assert moment.standing(ONE, clock.now).out == Out("cooldown", clock.now + 5, True)
     moment.note_recovery([ONE.id])
     assert moment.standing(ONE, clock.now).out is None
+
+
+def test_a_rest_after_failures_beside_one_for_quota_is_not_told_as_quota(store, clock):
+    store.fail(Failure(ONE.id, "rate_limited", clock.now, (5.0,)))
+    assert Outlook(store, clock).current().standing(ONE, clock.now).out == Out("cooldown", clock.now + 5, True)
+    store.fail(Failure("provider:a", "unreachable", clock.now, (9.0,)))
+    assert Outlook(store, clock).current().standing(ONE, clock.now).out == Out("cooldown", clock.now + 9, False)

@@ -89,3 +89,8 @@ def test_a_score_lies_between_zero_and_one_and_rises_with_success(health, more, 
     scores = [scorer.score(model, merits_of(model, replace(health, success=success), headroom), calls) for success in (low, high)]
     assert 0.0 <= scores[0] <= scores[1] <= 1.0
     assert all(0.0 <= term <= 1.0 for term in scorer.terms(model, merits_of(model, health, headroom), calls).values())
+
+
+def test_success_counts_twice():
+    half, full = (score(health=Health(success=success)) for success in (0.5, 1.0))
+    assert half == pytest.approx(full / 4)

@@ -257,18 +257,23 @@ class AttemptLoop:
             self.waiting.insert(0, candidate)
             self.insisted.add(candidate.id)
         elif error.failover == "larger":
-            self.waiting = [c for c in self.waiting if c.model.context_window > candidate.model.context_window]
+            self._keep(lambda c: c.model.context_window > candidate.model.context_window)
         elif error.failover == "once" and isinstance(error, UpstreamRejected):
             self.refusal = error
-            self.waiting = [c for c in self.waiting if c.provider.key != candidate.provider.key][:1]
+            self._keep(lambda c: c.provider.key != candidate.provider.key)
+            self.waiting = [*self.waiting, *self.oversized][:1]
+            self.oversized = []
+
+    def _keep(self, fits: Callable[[Candidate], bool]) -> None:
+        self.waiting, self.oversized = list(filter(fits, self.waiting)), list(filter(fits, self.oversized))
 
     def _leave_resting(self, failed: Candidate, rest: Rest, error: UpstreamError) -> None:
         """Leave out everybody whom this failure rests too."""
         out = Out("cooldown", rest.until, isinstance(error, UpstreamRateLimited))
-        for candidate in [failed, *self.waiting]:
+        for candidate in [failed, *self.waiting, *self.oversized]:
             if rest.scope in cooldown.scopes_over(candidate):
                 self.out[candidate.id] = (candidate, out)
-        self.waiting = [candidate for candidate in self.waiting if candidate.id not in self.out]
+        self._keep(lambda c: rest.scope not in cooldown.scopes_over(c))
 
     def _waits_for_second_try(self, candidate: Candidate, error: UpstreamError) -> bool:
         """Wait, if a pinned candidate may do better in a moment; return whether it is to be tried again."""
@@ -367,6 +372,8 @@ class AttemptLoop:
         now = self.ledger.now()
         outs = [out for _, out in self.out.values()]
         soonest = min((out.until for out in outs), default=float("inf"))
+        if self.waiting:  # there was no attempt left for them
+            soonest = now
         retry_after_s = max(1.0, soonest - now) if soonest < float("inf") else None
         quota_only = bool(outs or self.errors) and all(out.for_quota for out in outs)
         why = "has used up its quota or is rate limited" if quota_only else "is resting after failures or out of quota"

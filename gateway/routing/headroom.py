@@ -7,6 +7,7 @@ provider's midnight does so here too. What is taken within one slot is counted t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -69,7 +70,7 @@ class Quota:
     window: Window
     limit: int
     used: int = 0
-    resets_at: float | None = None  # when the first of what is taken comes back
+    resets_at: float | None = None  # when the first of what is taken comes back; of a full one, when it has room again
     learned: bool = False
 
     @property
@@ -120,8 +121,16 @@ def _believed(known: int | None, named: int, builtin: bool) -> int:
 
 def _quota(counter: str, window: Window, limit: int, learned: bool, counts: Mapping[str, Sequence[Slot]], now: float) -> Quota:
     slots = [slot for slot in counts.get(counter, ()) if slot.counts_until > now]
-    resets_at = min((slot.counts_until for slot in slots if slot.used), default=None)
-    return Quota(counter, window, limit, sum(slot.used for slot in slots), resets_at, learned)
+    return Quota(counter, window, limit, sum(slot.used for slot in slots), _resets_at(slots, limit), learned)
+
+
+def _resets_at(slots: Sequence[Slot], limit: int) -> float | None:
+    used = 0
+    for slot in sorted(slots, key=lambda slot: -slot.counts_until):
+        used += slot.used
+        if used >= limit:
+            return slot.counts_until
+    return min((slot.counts_until for slot in slots if slot.used), default=None)
 
 
 def amount_of(window: Window, demand: Demand, model: Model) -> int:
@@ -163,24 +172,32 @@ def build_adjustments(charges: Iterable[Charge], usage: Usage, model: Model) -> 
     return adjustments
 
 
-def build_readings(candidate: Candidate, readings: Iterable[QuotaReading], now: float) -> list[Reading]:
-    """Return what a provider's headers say of a candidate's quotas. One without a reset is good until the window's end."""
+def build_readings(
+    candidate: Candidate, readings: Iterable[QuotaReading], limits: Mapping[str, LearnedLimit], now: float
+) -> list[Reading]:
+    """Return what a provider's headers say of a candidate's quotas. One without a reset is good until the window's end.
+
+    `limits` are those learned before. A limit of 0 is not believed: who has none refuses in words of its own.
+    """
     built = []
     for reading in readings:
-        limit = reading.limit if reading.limit is not None else candidate.model.limits.get(reading.window)
+        counter = counter_name(candidate.id, reading.window)
+        named = reading.limit or None
+        learned = limits[counter].limit if counter in limits else candidate.model.limits.get(reading.window)
+        limit = named or learned
         used = max(0, limit - reading.remaining) if limit is not None and reading.remaining is not None else None
         if reading.resets_in_s is not None:
             until = now + reading.resets_in_s
         else:
             until = counts_until(reading.window, candidate.provider.clock, now)
-        built.append(Reading(counter_name(candidate.id, reading.window), reading.limit, used, until, now + LEARNED_S))
+        built.append(Reading(counter, named, used, until, now + LEARNED_S))
     return built
 
 
 def neurons_for(usage: Usage, model: Model) -> int:
-    """Return Workers AI's neurons for a number of tokens; 0 where the row has no price: its 429 will tell."""
+    """Return Workers AI's neurons for a number of tokens, rounded up; 0 where the row has no price: its 429 will tell."""
     prompt, completion = model.neurons_per_mtok or (0.0, 0.0)
-    return round((usage.prompt_tokens * prompt + usage.completion_tokens * completion) / 1_000_000)
+    return math.ceil((usage.prompt_tokens * prompt + usage.completion_tokens * completion) / 1_000_000)
 
 
 # --- what is left ----------------------------------------------------------------------------------------------------
@@ -210,5 +227,8 @@ def exhausted_at(quota: Quota, slots: Iterable[Slot], now: float) -> float | Non
     if not taken:
         return None
     began = max(now - span_s, min(slot.number for slot in recent) * size_s)
-    runs_out = now + quota.left / (taken / max(LEAST_RATE_S, now - began))
-    return runs_out if runs_out < max(slot.counts_until for slot in recent) else None
+    rate, ends = taken / max(LEAST_RATE_S, now - began), max(slot.counts_until for slot in recent)
+    if any(slot.counts_until != ends for slot in slots) and rate * (ends - now) <= quota.limit:
+        return None  # it slides: as much comes back as is taken
+    runs_out = now + quota.left / rate
+    return runs_out if runs_out < ends else None

@@ -17,7 +17,7 @@ from gateway.routing import cooldown, evidence, headroom
 from gateway.routing.evidence import Health
 from gateway.routing.headroom import DAY_S, Demand
 from gateway.routing.outlook import PROBE_ANSWERS_S, Moment, Out, Outlook, Standing
-from gateway.state.base import Change, Charge, Failure, Recovery, Refusal, Release, Reservation, Rest, StateStore, Tally
+from gateway.state.base import Change, Charge, Failure, Reading, Recovery, Refusal, Release, Reservation, Rest, StateStore, Tally
 
 ATTEMPTS = "attempts"  # the series of figures: by day, and by `provider/id`
 FIGURES_KEPT_DAYS = 31
@@ -114,7 +114,7 @@ class Ledger:
         # A provider that went silent or broke off has read the prompt; one that refused has not.
         read = isinstance(error, UpstreamReset | UpstreamTimeout) and error.cooldown_scope == "model"
         changes = self._settled(booking, Usage(booking.prompt_tokens if read else 0))
-        changes += headroom.build_readings(candidate, error.quota, self.now())
+        changes += self._readings(candidate, error.quota)
         if error.hurts_health:
             changes.append(evidence.lesson_of_failure(candidate.model.name))
         return self._close_failed(booking, error, changes)
@@ -141,14 +141,14 @@ class Ledger:
         """Record that a candidate answers, which ends its rests. `ttft_s` None: the answer was not streamed."""
         candidate = booking.candidate
         moment = self.moment()
-        scopes = [scope for scope in cooldown.scopes_over(candidate) if scope in moment.rests]
-        closes = any(moment.rests[scope].until for scope in scopes)
-        changes: list[Change] = [Recovery(scope, booking.began_at) for scope in scopes]
+        rests = [rest for scope in cooldown.scopes_over(candidate) if (rest := moment.rests.get(scope))]
+        closes = any(rest.until for rest in rests)
+        changes: list[Change] = [Recovery(rest.scope, booking.began_at) for rest in rests]
         changes.append(evidence.lesson_of_success(candidate.model.name, ttft_s=ttft_s, closes=closes))
-        changes += headroom.build_readings(candidate, quota, self.now())
+        changes += self._readings(candidate, quota)
         self._store.write(changes)
-        if scopes:
-            moment.note_recovery([scope for scope in scopes if moment.rests[scope].since <= booking.began_at])
+        if rests:
+            moment.note_recovery([rest.scope for rest in rests if rest.since <= booking.began_at])
 
     def ended(self, booking: Booking, usage: Usage, *, ttft_s: float | None) -> None:
         """Record that an answer is complete. `ttft_s` None: it came in one piece."""
@@ -162,6 +162,9 @@ class Ledger:
             speaking_s=took_s if ttft_s is None else took_s - ttft_s,
         )
         self._close(booking, [*self._settled(booking, usage), lesson], "ok")
+
+    def _readings(self, candidate: Candidate, quota: Sequence[QuotaReading]) -> list[Reading]:
+        return headroom.build_readings(candidate, quota, self.moment().snapshot.limits, self.now()) if quota else []
 
     def _settled(self, booking: Booking, usage: Usage) -> list[Change]:
         return [*headroom.build_adjustments(booking.charges, usage, booking.candidate.model)]
@@ -182,7 +185,8 @@ class Ledger:
 
     def _fail(self, failure: Failure, candidate: Candidate, moment: Moment) -> Rest:
         rest = self._note(self._store.fail(failure), moment)
-        siblings = (known for scope, known in moment.rests.items() if scope.startswith(f"model:{candidate.provider.key}/"))
+        known = list(moment.rests.values())  # other threads note theirs meanwhile
+        siblings = [rest for rest in known if rest.scope.startswith(f"model:{candidate.provider.key}/")]
         spreads = cooldown.provider_failure(failure, candidate, siblings, self.now())
         return self._note(self._store.fail(spreads), moment) if spreads else rest
 

@@ -32,7 +32,7 @@ def routing_status(
     """Return every candidate of a request in the order of its score: near-equals change places from call to call."""
     moment = ledger.moment(fresh=True)
     entries = [_entry(candidate, plan, ledger, moment, effort) for candidate in plan.candidates]
-    ranks = _ranks(plan, {entry["_id"]: entry["score"] for entry in entries if entry["out_because"] is None})
+    ranks = _ranks(plan, {entry["_id"]: entry for entry in entries if entry["out_because"] is None})
     for entry in entries:
         entry["rank"] = ranks.get(entry.pop("_id"))
     entries.sort(key=lambda entry: (entry["rank"] is None, entry["rank"] or 0, -(entry["score"] or 0.0)))
@@ -63,11 +63,16 @@ def _entry(candidate: Candidate, plan: Plan, ledger: Ledger, moment: Moment, eff
     }
 
 
-def _ranks(plan: Plan, scores: Mapping[str, float]) -> dict[str, int]:
-    """Return the place of each candidate that is not out: the caller's choices in order, within each by score."""
+def _ranks(plan: Plan, entries: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
+    """Return the place of each candidate that is not out: the caller's choices in order, within each by score.
+
+    As in the attempt loop, the best of those that may be back goes first, and others like it last.
+    """
     order: list[str] = []
     for choice in plan.choices:
-        order += sorted((c.id for c in choice if c.id in scores), key=lambda id_: -scores[id_])
+        by_score = sorted((c.id for c in choice if c.id in entries), key=lambda id_: -entries[id_]["score"])
+        back = [id_ for id_ in by_score if entries[id_]["probe"]]
+        order += [*back[:1], *(id_ for id_ in by_score if id_ not in back), *back[1:]]
     return {id_: place for place, id_ in enumerate(order, start=1)}
 
 

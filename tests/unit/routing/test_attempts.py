@@ -426,3 +426,10 @@ def test_a_wait_of_a_minute_at_most_is_left_to_sdks(pool):
     with pytest.raises(CandidatesExhausted) as raised:
         pool.dispatch([limited], {})
     assert raised.value.retry_after_s == 60 and raised.value.should_retry is None and raised.value.retry_at is None
+
+
+def test_a_refused_provider_is_not_the_last_resort_either(pool):
+    small, other = candidate("a/x", limits={"tpm": 5}), candidate("a/y")
+    with pytest.raises(UpstreamRejected):
+        pool.dispatch([small, other], {"a/y": UpstreamRejected("no", upstream_status=400), "a/x": "ok"}, prompt_tokens=50)
+    assert pool.calls == ["a/y"]

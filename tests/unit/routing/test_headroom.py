@@ -116,7 +116,7 @@ def test_a_window_that_only_the_provider_knows_counts_too():
 def test_readings_say_what_is_used_and_until_when():
     one = candidate("a/m", limits={"rpd": 100})
     told = [QuotaReading("rpd", None, 40, 30.0), QuotaReading("tpm", 8000, 0, None), QuotaReading("rpm", 5, None, None)]
-    assert [(r.counter.rpartition("|")[2], r.limit, r.used, r.until) for r in build_readings(one, told, NOW)] == [
+    assert [(r.counter.rpartition("|")[2], r.limit, r.used, r.until) for r in build_readings(one, told, {}, NOW)] == [
         ("rpd", None, 60, NOW + 30),
         ("tpm", 8000, 8000, NOW + 60),
         ("rpm", 5, None, NOW + 60),
@@ -158,3 +158,28 @@ def test_no_minute_ever_holds_more_than_its_limit(steps, limit):
             granted.append((clock.now, tokens))
     for start, _ in granted:
         assert sum(tokens for moment, tokens in granted if start <= moment < start + 60) <= limit
+
+
+def test_a_limit_of_nothing_in_a_header_is_not_believed():
+    one = candidate("a/m", limits={"rpm": 30})
+    (reading,) = build_readings(one, [QuotaReading("rpm", 0, 0, 1.0)], {}, NOW)
+    assert (reading.limit, reading.used) == (None, 30)
+
+
+def test_what_remains_is_reckoned_from_the_limit_that_was_learned():
+    one = candidate("a/m", limits={"rpd": 1000}, builtin=True)
+    (reading,) = build_readings(one, [QuotaReading("rpd", None, 449, None)], learned(one, "rpd", 500), NOW)
+    assert reading.used == 51
+
+
+def test_a_quota_that_is_overdrawn_has_room_when_enough_came_back():
+    one = candidate("a/m", limits={"tpm": 6000})
+    counts = {f"{one.id}|tpm": (Slot(1, 10, NOW + 5), Slot(2, 8990, NOW + 50))}
+    assert full_until(quotas_of(one, counts, {}, NOW)) == NOW + 50
+
+
+@pytest.mark.parametrize(("a_minute", "runs_out"), [(20, False), (40, False), (59, False)])
+def test_a_steady_rate_within_the_limit_never_runs_out(a_minute, runs_out):
+    moments = [NOW - 60 + 60 * (n + 0.5) / a_minute for n in range(a_minute)]
+    slots = [Slot(int(moment / 0.01), 1, moment + 60) for moment in moments]
+    assert (exhausted_at(quota(60, a_minute), slots, NOW) is not None) is runs_out

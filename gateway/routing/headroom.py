@@ -19,9 +19,10 @@ from gateway.state.base import CORRECTION, Adjustment, Charge, LearnedLimit, Rea
 
 MINUTE_S = 60.0
 DAY_S = 86400.0
-FINE_SLOT_S = 0.01  # of a minute with few requests: each is a slot by itself, and comes back when it can
-COARSE_SLOT_S = 0.5  # of a minute with many: nobody notices, and there are at most 120 slots
-FEW = {"rpm": 120, "tpm": 100_000}  # up to these limits a minute is fine
+# A minute with few requests has fine slots, so that each comes back when it can; of many, nobody notices half a second.
+# By window: (up to which limit, how fine), so that no counter has more than some hundred slots.
+FINE_SLOTS_S = {"rpm": (120, 0.01), "tpm": (100_000, 0.1)}
+COARSE_SLOT_S = 0.5
 DAY_SLOT_S = 900.0  # midnight is a multiple of it everywhere
 RATE_S = 3600.0  # a day's present rate is that of the last hour
 LEAST_RATE_S = 10.0  # and no rate is told by less than this: two calls in a second are no trend
@@ -40,7 +41,8 @@ def slot_s(window: Window, limit: int) -> float:
     """Return how many seconds a slot of a window holds."""
     if window not in _MINUTES:
         return DAY_SLOT_S
-    return FINE_SLOT_S if limit <= FEW[window] else COARSE_SLOT_S
+    few, fine_s = FINE_SLOTS_S[window]
+    return fine_s if limit <= few else COARSE_SLOT_S
 
 
 def counts_until(window: Window, clock: Clock, now: float) -> float:

@@ -52,6 +52,7 @@ class Ledger:
         self._monotonic = monotonic
         self._outlook = Outlook(store, monotonic)
         self._in_flight: dict[str, int] = {}
+        self._answered_at: dict[str, float] = {}  # by provider: when it last answered this process
         self._lock = threading.Lock()
 
     def now(self) -> float:
@@ -141,6 +142,7 @@ class Ledger:
         """Record that a candidate answers, which ends its rests. `ttft_s` None: the answer was not streamed."""
         candidate = booking.candidate
         moment = self.moment()
+        self._answered_at[candidate.provider.key] = self.now()
         rests = [rest for scope in cooldown.scopes_over(candidate) if (rest := moment.rests.get(scope))]
         closes = any(rest.until for rest in rests)
         changes: list[Change] = [Recovery(rest.scope, booking.began_at) for rest in rests]
@@ -186,7 +188,10 @@ class Ledger:
     def _fail(self, failure: Failure, candidate: Candidate, moment: Moment) -> Rest:
         rest = self._note(self._store.fail(failure), moment)
         known = list(moment.rests.values())  # other threads note theirs meanwhile
-        siblings = [rest for rest in known if rest.scope.startswith(f"model:{candidate.provider.key}/")]
+        # What failed before the provider answered again was one model's trouble, or one call's.
+        answered_at = self._answered_at.get(candidate.provider.key, 0.0)
+        models = f"model:{candidate.provider.key}/"
+        siblings = [rest for rest in known if rest.scope.startswith(models) and rest.failed_at > answered_at]
         spreads = cooldown.provider_failure(failure, candidate, siblings, self.now())
         return self._note(self._store.fail(spreads), moment) if spreads else rest
 

@@ -57,9 +57,10 @@ class Moment:
 
     def standing(self, candidate: Candidate, now: float) -> Standing:
         """Return how a candidate stands at `now`, by the snapshot and what was noted since."""
-        known = self._standings.get(candidate.id)
+        standings = self._standings  # what is worked out while another thread notes something goes with the old ones
+        known = standings.get(candidate.id)
         if known is None or (known.out and known.out.until <= now):
-            known = self._standings[candidate.id] = self._work_out(candidate, max(now, self.snapshot.now))
+            known = standings[candidate.id] = self._work_out(candidate, max(now, self.snapshot.now))
         return known
 
     def health(self, model_name: str) -> Health:

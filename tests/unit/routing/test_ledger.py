@@ -12,7 +12,7 @@ from gateway.errors import (
 from gateway.routing.evidence import UNKNOWN, Health
 from gateway.routing.ledger import Asked, Booking, Ledger, demand_of
 from gateway.routing.outlook import REFRESH_S, Out
-from gateway.state.base import Charge
+from gateway.state.base import Charge, Failure
 from gateway.state.memory import MemoryStore
 from tests.unit.routing.conftest import Clock, candidate
 
@@ -268,3 +268,29 @@ def test_a_request_that_finds_no_tokens_leaves_the_candidate_to_smaller_ones(ben
     bench.begin(who=limited, prompt_tokens=500)
     assert because(bench.begin(who=limited, prompt_tokens=600)) == "quota"
     assert isinstance(bench.one.begin(limited, Asked(100)), Booking)
+
+
+def test_single_failures_of_a_provider_that_answers_in_between_do_not_rest_it(bench):
+    third = candidate("a/third")
+    for who in (ONE, OTHER, third):
+        bench.succeed(who)
+    bench.fail(UpstreamFailed("x", upstream_status=500), ONE)
+    bench.succeed(third)
+    bench.clock.now += 1
+    bench.fail(UpstreamFailed("x", upstream_status=500), OTHER)
+    assert "provider:a" not in bench.store.snapshot().rests
+
+
+def test_what_is_worked_out_while_a_rest_is_noted_does_not_hide_it(bench):
+    moment = bench.one.moment(fresh=True)
+    work_out = moment._work_out
+
+    def slowly(who, now):
+        standing = work_out(who, now)
+        moment.note_rest(bench.store.fail(Failure("provider:a", "unreachable", now, (9.0,))))  # another thread, just now
+        return standing
+
+    moment._work_out = slowly
+    moment.standing(ONE, bench.clock.now)
+    moment._work_out = work_out
+    assert moment.standing(ONE, bench.clock.now).out is not None

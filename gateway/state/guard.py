@@ -1,13 +1,14 @@
 """A store that never fails its caller: what cannot be asked is unknown, and counted (contract §5).
 
-While the shared store is down, this process's own memory stands in for its failures and leases, so that a dead provider
-is not asked all the time; quotas are unknown and refuse nobody.
+While the shared store is down, what it said last and this process's own memory stand in for failures, leases and evidence,
+so that a dead provider is not asked all the time; quotas are unknown and refuse nobody.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 from gateway.errors import StateError
@@ -41,6 +42,7 @@ class Guard(StateStore):
         self._on_failure = on_failure
         self._monotonic = monotonic
         self._resumes_mono = 0.0
+        self._known = Snapshot()
 
     def _try(self, verb: str, call: Callable[[], T], stand_in: Callable[[], T]) -> T:
         if self._monotonic() >= self._resumes_mono:
@@ -55,7 +57,19 @@ class Guard(StateStore):
         return self._store.now()
 
     def snapshot(self) -> Snapshot:
-        return self._try("snapshot", self._store.snapshot, self._spare.snapshot)
+        self._known, snapshot = self._try("snapshot", self._read, self._remembered)
+        return snapshot
+
+    def _read(self) -> tuple[Snapshot, Snapshot]:
+        snapshot = self._store.snapshot()
+        return snapshot, snapshot
+
+    def _remembered(self) -> tuple[Snapshot, Snapshot]:
+        """Return what the store said last, and with it what this process learned since; of quotas nothing is known."""
+        spare = self._spare.snapshot()
+        rests = {**self._known.rests, **spare.rests}
+        leases = {**self._known.leases, **spare.leases}
+        return self._known, replace(self._known, now=spare.now, counts={}, rests=rests, leases=leases)
 
     def reserve(self, charges: Sequence[Charge]) -> Reservation | Refusal:
         return self._try("reserve", lambda: self._store.reserve(charges), Reservation)

@@ -110,3 +110,12 @@ def test_whoever_asks_whether_it_answers_is_told(guard, store):
     with pytest.raises(StateError):
         guard.ping()
     assert isinstance(guard.snapshot(), Snapshot)
+
+
+def test_what_the_store_said_last_is_not_forgotten_while_it_is_down(guard, store, clock):
+    rest = guard.fail(Failure("known", "credential", clock.now - 1, (3600.0,)))
+    guard.reserve([Charge("c", 1, 1, 9, clock.now + 60)])
+    assert guard.snapshot().counts
+    store.down = True
+    new = guard.fail(Failure("new", "unreachable", clock.now - 1, (10.0,)))
+    assert guard.snapshot().rests == {"known": rest, "new": new} and not guard.snapshot().counts

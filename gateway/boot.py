@@ -88,7 +88,8 @@ def greeting(configuration: Configuration, address: str) -> str:
     lines = []
     if inventory.stands_in:
         lines.append("No provider has a key yet: the built-in sandbox answers for every model.")
-        lines.append("Set GROQ_API_KEY, GEMINI_API_KEY or another provider's key and start again for real answers.")
+        some = ", ".join(inventory.catalog.credential_variables[:2])
+        lines.append(f"Set {some} or another provider's key and start again for real answers.")
     if settings.allow_anonymous:
         lines.append("GATEWAY_ALLOW_ANONYMOUS is on: whoever reaches this port can use it.")
     if configuration.made_key:

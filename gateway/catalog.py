@@ -87,6 +87,11 @@ class Catalog:
             return exact
         return next((named for prefix, named in self._patterns if name.startswith(prefix)), None)
 
+    @property
+    def credential_variables(self) -> tuple[str, ...]:
+        """The variables that hold providers' keys, in the catalog's order."""
+        return tuple(dict.fromkeys(row.credential_env for row in self.providers.values() if row.credential_env))
+
     def with_retired(self, names: Collection[str]) -> Catalog:
         """Return this catalog with these rows (`provider/id`) retired."""
         models = tuple(replace(model, status="retired") if model.name in names else model for model in self.models)

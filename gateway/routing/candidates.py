@@ -130,8 +130,9 @@ def find_callable(name: str, inventory: Inventory, kind: Kind | None = None) -> 
             raise InvalidRequest(f"Name a model for {_PATHS[kind]}: {_shown(name)} stands for chat models.", param="model")
         usable = _usable(named.models, inventory)
         if not usable and not inventory.auto_models:
+            first = next(iter(inventory.catalog.credential_variables), "a credential")
             raise ModelNotFound(
-                "No chat model has a usable provider: set GROQ_API_KEY or another provider's key and restart the gateway.",
+                f"No chat model has a usable provider: set {first} or another provider's key and restart the gateway.",
                 param="model",
             )
         return Named(usable, named.auto)

@@ -24,7 +24,7 @@ from gateway.settings import Settings
 from gateway.state.base import StateStore
 from gateway.telemetry import Telemetry
 from gateway.upstream import shape
-from gateway.upstream.relay import Relay, RelayLimits, Rescued, StreamEnd
+from gateway.upstream.relay import Form, Relay, RelayLimits, Rescued, StreamEnd
 
 WAITING_PART = 4  # at most a quarter of the threads hold requests that wait for quota (contract §3)
 
@@ -116,10 +116,13 @@ class Dispatcher:
         body["x_gateway"] = route.x_gateway() | ({"estimated": True} if estimated else {})
         return Completion(body, route, usage)
 
-    def open_stream(self, request: ChatRequest, caller: Caller, on_close: Callable[[StreamEnd, Route], None]) -> OpenedStream:
+    def open_stream(
+        self, request: ChatRequest, caller: Caller, on_close: Callable[[StreamEnd, Route], None], form: Form | None = None
+    ) -> OpenedStream:
         """Return a stream that has begun to answer. Blocks at most COMMIT_BUDGET_S. Errors as for `complete`.
 
         `on_close` is called once, when the relay is closed, after everything was settled, with who served it in the end.
+        `form` writes it for another surface than chat completions.
         """
         ends_at = _budget_end(caller, self.settings.commit_budget_s)
         clock = AttemptClock(self.settings, ends_at, stream=True)
@@ -167,6 +170,7 @@ class Dispatcher:
             on_close=settle_and_tell,
             handle=caller.handle,
             rescue=rescue if self.settings.stream_rescue and caller.rescues else None,
+            form=form,
         )
         return OpenedStream(relay, route)
 

@@ -25,7 +25,6 @@ FINISH_GRACE_S = 1.0  # after the finish reason: how long usage and [DONE] may t
 DONE_GRACE_S = 0.2  # and [DONE] alone
 LONG_SILENCE_S = 45.0  # proxies cut connections that are silent for longer (Heroku: 55 s)
 HEARTBEAT_S = 15.0  # how often a client hears something where such a silence is allowed
-HEARTBEAT = b": hb\n"
 
 log = logging.getLogger("gateway")
 
@@ -57,6 +56,39 @@ class RelayLimits:
 
     idle_s: float
     ends_at_mono: float
+
+
+class Form(Protocol):
+    """How one surface of the API writes a stream: chunks in OpenAI's shape become its own events. One a stream."""
+
+    heartbeat: bytes  # what a client of this surface reads over
+
+    def chunks(self, chunks: list[dict[str, Any]]) -> bytes:
+        """Return the events that tell of these chunks; nothing where there is nothing to tell yet."""
+        ...
+
+    def end(self) -> bytes:
+        """Return what follows the last chunk of an answer that is complete."""
+        ...
+
+    def failure(self, error: GatewayError) -> bytes:
+        """Return what follows where the answer breaks off."""
+        ...
+
+
+class ChatForm:
+    """The chunks themselves, one event each, and [DONE]."""
+
+    heartbeat = b": hb\n"
+
+    def chunks(self, chunks: list[dict[str, Any]]) -> bytes:
+        return b"".join([format_data(jsonio.dumps(chunk)) for chunk in chunks])
+
+    def end(self) -> bytes:
+        return DONE
+
+    def failure(self, error: GatewayError) -> bytes:
+        return format_data(jsonio.dumps(error.to_body())) + DONE
 
 
 class _Closed:
@@ -145,6 +177,7 @@ class Relay:
         on_close: Callable[[StreamEnd], None],
         handle: Handle | None = None,
         rescue: Rescue | None = None,
+        form: Form | None = None,
     ) -> None:
         self._stream = stream
         self._shaper = shaper
@@ -155,6 +188,7 @@ class Relay:
         self._x_gateway = x_gateway
         self._on_close = on_close
         self._rescue = rescue
+        self._form = form or ChatForm()
         self._sent = Sent()
         self._closed = False
         self._error: GatewayError | None = None
@@ -235,7 +269,7 @@ class Relay:
     def _relay(self) -> Iterator[bytes]:
         if self._first:
             self._sent.note(self._first)
-            yield encode_chunks(self._first)
+            yield from self._events_of(self._first)
 
         beats = self._limits.idle_s > LONG_SILENCE_S
         while True:
@@ -250,9 +284,13 @@ class Relay:
                 self._told_at = time.monotonic()
                 if self._rescue:
                     self._sent.note(shaped)
-                yield encode_chunks(shaped)
+                yield from self._events_of(shaped)
         if not self._shaper.ended:
             raise StreamBroken("The provider's stream ended in the middle of the answer.")
+
+    def _events_of(self, chunks: list[dict[str, Any]]) -> Iterator[bytes]:
+        if told := self._form.chunks(chunks):
+            yield told
 
     def _next_chunks(self) -> list[dict[str, Any]] | None:
         """Return what arrived, None where the stream is over or need not be waited for.
@@ -286,19 +324,19 @@ class Relay:
                 raise UpstreamTimeout("The provider was silent for too long.", phase="idle")
             if now >= self._told_at + HEARTBEAT_S:
                 self._told_at = now
-                yield HEARTBEAT
+                yield self._form.heartbeat
 
     def _end(self) -> bytes:
         """Return what the client gets last: the end of the answer, or why there is none."""
         if self._error is None:
             try:
                 last = self._shaper.finish(self._x_gateway, include_usage=self._include_usage, prompt_tokens=self._prompt_tokens)
-                return encode_chunks(last) + DONE
+                return self._form.chunks(last) + self._form.end()
             except GatewayError as error:
                 self._error = as_break(error)
             except Exception as error:
                 self._error = self._defect(error)
-        return format_data(jsonio.dumps(self._error.to_body())) + DONE
+        return self._form.failure(self._error)
 
     def _defect(self, error: Exception) -> InternalError:
         """Log where a defect of ours happened, not what it was about, and return what the client is told."""
@@ -309,10 +347,6 @@ class Relay:
         }
         log.error("internal error", extra={"fields": fields})
         return InternalError("The gateway failed. The operator finds the reason in its log, under this request's id.")
-
-
-def encode_chunks(chunks: list[dict[str, Any]]) -> bytes:
-    return b"".join([format_data(jsonio.dumps(chunk)) for chunk in chunks])
 
 
 def as_break(error: GatewayError) -> GatewayError:

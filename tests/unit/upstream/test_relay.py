@@ -16,8 +16,8 @@ from gateway.errors import (
 from gateway.upstream.relay import (
     DONE_GRACE_S,
     FINISH_GRACE_S,
-    HEARTBEAT,
     HEARTBEAT_S,
+    ChatForm,
     Relay,
     RelayLimits,
 )
@@ -76,7 +76,7 @@ def words(*texts, finish=None):
 END = [{"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}]
 
 
-def relay(*steps, include_usage=False, ends_in_s=1000.0, idle_s=20.0, first=(), clock=None, handle=None):
+def relay(*steps, include_usage=False, ends_in_s=1000.0, idle_s=20.0, first=(), clock=None, handle=None, form=None):
     ends: list = []
     upstream = Upstream(*steps, clock=clock)
     relaying = Relay(
@@ -89,6 +89,7 @@ def relay(*steps, include_usage=False, ends_in_s=1000.0, idle_s=20.0, first=(), 
         x_gateway={"provider": "p"},
         on_close=ends.append,
         handle=handle,
+        form=form,
     )
     return relaying, upstream, ends
 
@@ -99,6 +100,36 @@ def events(pieces):
     lines = data.decode().removesuffix("\n\n").split("\n\n")
     assert all(line.startswith("data: ") and "\n" not in line for line in lines)
     return [line[6:] if line == "data: [DONE]" else json.loads(line[6:]) for line in lines]
+
+
+class Telling:
+    """A form that says in words what it is given, and nothing of roles."""
+
+    heartbeat = b"still there "
+
+    def chunks(self, chunks):
+        texts = [choice["delta"].get("content") for chunk in chunks for choice in chunk["choices"]]
+        return " ".join(filter(None, texts)).encode()
+
+    def end(self):
+        return b" the end"
+
+    def failure(self, error):
+        return b" failed: " + error.code.encode()
+
+
+@pytest.mark.parametrize(
+    ("steps", "told"),
+    [
+        ([words("a"), words("b"), END], [b"a", b"b", b" the end"]),
+        ([words("a"), 20, words("b"), END], [b"a", b"still there ", b"b", b" the end"]),
+        ([words("a"), None], [b"a", b" failed: upstream_error"]),
+    ],
+)
+def test_a_surface_writes_the_stream_in_its_own_form(clock, steps, told):
+    first = [{"choices": [{"index": 0, "delta": {"role": "assistant"}, "finish_reason": None}]}]
+    relaying, _, _ = relay(*steps, idle_s=60, first=first, clock=clock, form=Telling())
+    assert list(relaying) == told
 
 
 def test_each_upstream_read_leaves_in_one_write():
@@ -241,19 +272,19 @@ def test_a_heartbeat_is_sent_where_long_silence_is_allowed(clock, idle_s, steps,
     relaying, _, ends = relay(*steps, END, first=words("a"), idle_s=idle_s, clock=clock)
     pieces = list(relaying)
     relaying.close()
-    assert pieces.count(HEARTBEAT) == beats and ends[0].outcome == "completed"
-    assert all(piece.startswith(b"data: ") for piece in pieces if piece != HEARTBEAT)
-    assert len(events(piece for piece in pieces if piece != HEARTBEAT)) >= 3
+    assert pieces.count(ChatForm.heartbeat) == beats and ends[0].outcome == "completed"
+    assert all(piece.startswith(b"data: ") for piece in pieces if piece != ChatForm.heartbeat)
+    assert len(events(piece for piece in pieces if piece != ChatForm.heartbeat)) >= 3
 
 
 def test_a_heartbeat_is_a_comment_and_no_event():
-    assert HEARTBEAT == b": hb\n" and HEARTBEAT_S == 15
+    assert ChatForm.heartbeat == b": hb\n" and HEARTBEAT_S == 15
 
 
 def test_words_leave_as_they_come_between_heartbeats(clock):
     relaying, _, _ = relay(20.0, words("b"), END, first=words("a"), idle_s=120.0, clock=clock)
     next(relaying)
-    assert next(relaying) == HEARTBEAT and clock.now == 1015
+    assert next(relaying) == ChatForm.heartbeat and clock.now == 1015
     assert b'"b"' in next(relaying) and clock.now == 1020
 
 
@@ -261,7 +292,7 @@ def test_heartbeats_do_not_prolong_the_idle_limit(clock):
     relaying, _, ends = relay(500.0, first=words("a"), idle_s=60.0, clock=clock)
     pieces = list(relaying)
     relaying.close()
-    assert clock.now == 1060 and pieces.count(HEARTBEAT) == 3
+    assert clock.now == 1060 and pieces.count(ChatForm.heartbeat) == 3
     assert ends[0].error.phase == "idle" and b"STREAM_MAX_S" not in pieces[-1]
 
 

@@ -1,8 +1,10 @@
 """How the application and gunicorn meet: what a worker does that Flask cannot.
 
-gunicorn's thread worker, in four places (all measured 2026-11 with gunicorn 27.0.1):
+gunicorn's thread worker, in five places (all measured 2026-11 with gunicorn 27.0.1):
 
 - a connection gets a thread only when it has sent something: one that is silent holds a thread for 5 s there;
+- a thread that has answered waits a moment for its client's next request: the way back through the thread that accepts, and
+  from there to another one, costs as much as a third of a request;
 - a finished connection is closed without a thread: there the thread that accepts waits up to 2 s for a client which does
   not close, and nobody else is let in meanwhile;
 - a few threads more than requests are admitted: refusals and health are answered while every place is taken;
@@ -11,6 +13,7 @@ gunicorn's thread worker, in four places (all measured 2026-11 with gunicorn 27.
 
 from __future__ import annotations
 
+import select
 import selectors
 import socket
 import threading
@@ -28,6 +31,7 @@ from gunicorn.workers.gthread import ThreadWorker
 from gateway.services import Services
 
 SPARE_THREADS = 16  # beyond those that admission lets in
+STAY_S = 0.01  # how long a thread waits for the next request of the connection that it has just served
 LAST_S = 6.0  # of the graceful time: for requests that are ended to say so
 LINGER_S = 2.0  # for a client that still sends, so that it reads its answer before the connection is reset
 LINGER_BYTES = 1 << 20  # and for no more than this
@@ -37,9 +41,11 @@ class Worker(ThreadWorker):
     """A worker process: see the module."""
 
     _gateway: Services | None = None  # until the application is loaded
+    _busy = 0  # threads of the pool that hold a connection
 
     def load_wsgi(self) -> None:
         super().load_wsgi()
+        self._busy_lock = threading.Lock()
         gateway: Services = cast(Flask, self.wsgi).extensions["gateway"]
         if gateway.settings.discovery:
             gateway.discovery.start()
@@ -61,12 +67,33 @@ class Worker(ThreadWorker):
         self.poller.register(conn.sock, selectors.EVENT_READ, partial(self.on_pending_socket_readable, conn))
 
     def handle(self, conn: Any) -> Any:
-        """Serve a request in a thread of the pool; what gunicorn would close later is handed over now."""
-        goes_on = super().handle(conn)
+        """Serve a connection's requests in a thread of the pool, until there is none for a moment.
+
+        What gunicorn would close later is handed over now.
+        """
+        self._count_busy(1)
+        try:
+            goes_on = super().handle(conn)
+            while goes_on is True and self._stays_for(conn):
+                goes_on = super().handle(conn)
+        finally:
+            self._count_busy(-1)
         if goes_on is False:
             self._lingering.close(conn.sock)
             conn.close = lambda graceful=False: None
         return goes_on
+
+    def _stays_for(self, conn: Any) -> bool:
+        """Wait for a connection's next request, at most STAY_S; return whether it is here. Spare threads do not wait."""
+        if not self.alive or self._busy > self.cfg.threads:
+            return False
+        poll = select.poll()
+        poll.register(conn.sock, select.POLLIN)
+        return bool(poll.poll(STAY_S * 1000))
+
+    def _count_busy(self, change: int) -> None:
+        with self._busy_lock:
+            self._busy += change
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         if self.alive and self._gateway:

@@ -100,6 +100,41 @@ def test_silent_connections_hold_no_thread(gateway):
         assert answer.status == 200 and took_s < BUSY_S
 
 
+def test_clients_that_keep_their_connection_hold_no_thread(gateway):
+    request = f"GET /v1/models HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {gateway.key}\r\n\r\n".encode()
+    with contextlib.ExitStack() as stack:
+        kept = [stack.enter_context(connect(gateway)) for _ in range(40)]
+        for _ in range(2):
+            for connection in kept:
+                connection.sendall(request)
+            answer, took_s = timed(lambda: gateway.get("/healthz"))
+            assert answer.status == 200 and took_s < BUSY_S
+            for connection in kept:
+                assert read_answer(connection).startswith(b"HTTP/1.1 200")
+
+
+def test_requests_sent_together_are_answered_in_order(gateway):
+    paths = ("/healthz", "/v1/models/m", "/readyz")
+    requests = [f"GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {gateway.key}\r\n\r\n" for path in paths]
+    with connect(gateway) as connection:
+        connection.sendall("".join(requests).encode())
+        answers = [read_answer(connection) for _ in paths]
+    assert [b'"status":"ok"' in answer for answer in answers] == [True, False, True]
+    assert b'"id":"m"' in answers[1]
+
+
+def read_answer(connection):
+    """Return the next answer on a connection, and not a byte of what follows it."""
+    answer = b""
+    while b"\r\n\r\n" not in answer:
+        answer += connection.recv(1)
+    length = int(answer.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+    body = b""
+    while len(body) < length:
+        body += connection.recv(length - len(body))
+    return answer + body
+
+
 def test_a_client_that_still_sends_reads_its_refusal(gateway):
     head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer wrong\r\nContent-Length: {64 << 20}\r\n\r\n"
     with connect(gateway) as connection:

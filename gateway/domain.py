@@ -169,7 +169,8 @@ class ChatRequest:
     `body` holds what the client sent for the model: `messages` (roles system, developer, user, assistant, tool),
     `tools` in the `{"type": "function", "function": {...}}` form, `tool_choice`, `response_format` and every field
     that the gateway does not know. Model names, token limits, reasoning, streaming and the gateway's own fields are
-    taken out of it and stand in the attributes. It is shared by all attempts: never changed, only copied.
+    taken out of it and stand in the attributes. `dropped` names what the client's surface has and no chat can be told,
+    for the header that discloses it. It is shared by all attempts: never changed, only copied.
     """
 
     body: Mapping[str, Any]
@@ -181,6 +182,7 @@ class ChatRequest:
     needs: frozenset[str] = frozenset()
     prompt_tokens: int = 0
     project_id: str | None = None
+    dropped: tuple[str, ...] = ()
 
     @property
     def messages(self) -> Sequence[Mapping[str, Any]]:

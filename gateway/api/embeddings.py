@@ -10,7 +10,8 @@ from flask import Blueprint, Response, request
 
 from gateway.api.exchange import exchange, services
 from gateway.api.replies import json_reply, route_headers, safe_name
-from gateway.api.schemas import load_embeddings, read_json
+from gateway.api.schemas import load_embeddings
+from gateway.api.serving import read_request
 from gateway.domain import EmbeddingRequest
 from gateway.routing.dispatcher import Embeddings
 
@@ -20,11 +21,9 @@ bp = Blueprint("embeddings", __name__, url_prefix="/v1")
 @bp.post("/embeddings")
 def create_embeddings() -> Response:
     """Embed texts with the very model that was asked for. Errors in the envelope."""
+    wanted = load_embeddings(read_request(), request.headers)
     current = exchange()
-    current.authenticate()
-    current.admit()
-    wanted = load_embeddings(read_json(current.read_body(), request.content_type), request.headers)
-    current.record.model, current.record.project_id = wanted.choice.names[0], wanted.project_id
+    current.asks(wanted.choice, wanted.project_id)
     if current.is_dry_run:
         return json_reply(services().dispatcher.explain_embeddings(wanted))
     embeddings = services().dispatcher.embed(wanted, current.open_caller())

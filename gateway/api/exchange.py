@@ -11,7 +11,7 @@ from flask import Request, current_app, g, request
 
 from gateway.api.paths import ASKED_PATH
 from gateway.auth import ClientIdentity
-from gateway.domain import Usage
+from gateway.domain import Choice, Usage
 from gateway.errors import BodyBroken, ClientGone, GatewayError, InvalidRequest, PayloadTooLarge, UnsupportedMediaType
 from gateway.routing.attempts import Caller
 from gateway.routing.dispatcher import Route
@@ -159,6 +159,10 @@ class Exchange:
             if 0 < seconds < _LONGEST_WAIT_S:
                 return max(0.1, seconds * 0.95)
         return None
+
+    def asks(self, choice: Choice, project_id: str | None) -> None:
+        """Note what is asked for, and for which project."""
+        self.record.model, self.record.project_id = ",".join(choice.names), project_id
 
     def served(self, route: Route, usage: Usage | None = None) -> None:
         """Note who served it."""

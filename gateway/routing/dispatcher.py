@@ -246,7 +246,7 @@ class Dispatcher:
         return Route(
             candidate=won.candidate,
             attempts=tuple(loop.attempts),
-            dropped=won.dropped,
+            dropped=(*request.dropped, *won.dropped) if request else won.dropped,
             reasoning_effort=asked if asked and passed_on else "auto",
             request_id=loop.caller.request_id,
         )

@@ -47,11 +47,11 @@ def test_nobody_who_is_out_is_tried_and_everybody_else_is(rests, taken, lessons,
         for c, used in zip(POOL, taken, strict=True)
         if used < 5 and not (resting | probed) & {c.id, c.model_scope, c.credential.id, c.provider_scope}
     }
-    assert {c.id for c in loop.waiting} == expected and len(loop.waiting) == len(expected)
-    assert set(loop.out) == {c.id for c in POOL} - expected
-    for one in loop.waiting:
+    assert {c.id for c in loop.lineup.waiting} == expected and len(loop.lineup.waiting) == len(expected)
+    assert set(loop.lineup.outs) == {c.id for c in POOL} - expected
+    for one in loop.lineup.waiting:
         begun = pool.ledger.begin(one, Asked(1))
         assert isinstance(begun, Booking) or begun.because == "probing"  # of a scope that the one before has leased
-    for one, out in loop.out.values():
+    for one, out in loop.lineup.outs.values():
         assert isinstance(out, Out) and out.until > pool.clock.now
         assert isinstance(pool.ledger.begin(one, Asked(1)), Out)

@@ -1,0 +1,140 @@
+"""Who may still be tried for one request, in which order, and who is out and why."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from gateway.domain import Candidate, ReasoningEffort
+from gateway.errors import UpstreamError, UpstreamRateLimited
+from gateway.routing import cooldown
+from gateway.routing.candidates import Plan
+from gateway.routing.ledger import Ledger
+from gateway.routing.outlook import Moment, Out
+from gateway.routing.ranking import rank, scorer_for
+from gateway.state.base import Rest
+
+FAILURES_OF_A_PROVIDER = 2  # then `auto` tries another provider first
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A candidate to try now.
+
+    `insist`: although it rests, since this very request failed on it. `capped`: although the request seems larger than
+    its quota, since nobody else is left.
+    """
+
+    candidate: Candidate
+    insist: bool = False
+    capped: bool = False
+
+
+class Lineup:
+    """The candidates of one plan as they stand for one request. `draw()` (from 0 to 1) decides among near-equals."""
+
+    def __init__(self, plan: Plan, ledger: Ledger, effort: ReasoningEffort | None, draw: Callable[[], float]) -> None:
+        self._plan = plan
+        self._ledger = ledger
+        self._scorer = scorer_for(plan.profile, effort)
+        self._draw = draw
+        self._failures: Counter[str] = Counter()  # by provider
+        self.form()
+
+    def form(self) -> None:
+        """Decide from what is known now who is tried, in which order, and who is out."""
+        moment, now = self._ledger.moment(), self._ledger.now()
+        self._again: Turn | None = None
+        self._outs: dict[str, tuple[Candidate, Out]] = {}
+        self._oversized: list[Candidate] = []  # whose quota seems smaller than this request
+        self._waiting = [candidate for group in self._plan.choices for candidate in self._ranked(group, moment, now)]
+
+    def _ranked(self, group: Iterable[Candidate], moment: Moment, now: float) -> list[Candidate]:
+        """Return a group in the order to try it. One that may be back goes first, a single one; others like it go last."""
+        healthy: list[tuple[Candidate, float]] = []
+        probes: list[tuple[Candidate, float]] = []
+        for candidate in group:
+            standing = moment.standing(candidate, now)
+            if standing.out:
+                self._outs[candidate.id] = (candidate, standing.out)
+                continue
+            score = self._scorer.score(candidate.model, standing.merits, self._ledger.calls_in_flight(candidate))
+            (probes if standing.probes else healthy).append((candidate, score))
+        back = rank(probes, self._draw)
+        return [*back[:1], *rank(healthy, self._draw), *back[1:]]
+
+    # --- who is next -------------------------------------------------------------------------------------------------
+
+    @property
+    def waiting(self) -> tuple[Candidate, ...]:
+        """Everybody whose turn may still come, in order."""
+        again = (self._again.candidate,) if self._again else ()
+        return (*again, *self._waiting, *self._oversized)
+
+    def next_turn(self) -> Turn | None:
+        """Return whose turn it is; None where nobody is left."""
+        if self._again:
+            turn, self._again = self._again, None
+            return turn
+        if self._waiting:
+            return Turn(self._waiting.pop(self._position_of_next()))
+        return Turn(self._oversized.pop(0), capped=True) if self._oversized else None
+
+    def _position_of_next(self) -> int:
+        """Return who is next: without a pinned order, a provider that failed twice comes after the others."""
+        if self._plan.pinned:
+            return 0
+        good = (n for n, c in enumerate(self._waiting) if self._failures[c.provider.key] < FAILURES_OF_A_PROVIDER)
+        return next(good, 0)
+
+    # --- what came of a turn -------------------------------------------------------------------------------------------
+
+    def refused(self, turn: Turn, out: Out) -> None:
+        """Note that the candidate could not be asked."""
+        self._outs[turn.candidate.id] = (turn.candidate, out)
+        if out.because == "quota_too_small" and not turn.capped:
+            self._oversized.append(turn.candidate)
+
+    def asked(self, turn: Turn) -> None:
+        """Note that the candidate is being asked: it is not out."""
+        self._outs.pop(turn.candidate.id, None)
+
+    def failed(self, turn: Turn, error: UpstreamError, rest: Rest | None) -> None:
+        """Note that the candidate failed, and leave out everybody whom this failure rests too."""
+        self._failures[turn.candidate.provider.key] += 1
+        if not rest or rest.until <= self._ledger.now():
+            return
+        out = Out("cooldown", rest.until, isinstance(error, UpstreamRateLimited))
+        for one in (turn.candidate, *self.waiting):
+            if rest.scope in cooldown.scopes_over(one):
+                self._outs[one.id] = (one, out)
+        self._keep(lambda c: rest.scope not in cooldown.scopes_over(c))
+
+    def try_again(self, turn: Turn) -> None:
+        """Let the same candidate go next once more."""
+        self._again = replace(turn, insist=True)
+
+    def keep_larger(self, turn: Turn) -> None:
+        """Keep only those whose context window is larger than that of the candidate which failed."""
+        self._keep(lambda c: c.model.context_window > turn.candidate.model.context_window)
+
+    def keep_one_elsewhere(self, turn: Turn) -> None:
+        """Keep only the next candidate of another provider."""
+        self._keep(lambda c: c.provider.key != turn.candidate.provider.key)
+        self._waiting, self._oversized = list(self.waiting[:1]), []
+
+    def _keep(self, fits: Callable[[Candidate], bool]) -> None:
+        self._waiting, self._oversized = list(filter(fits, self._waiting)), list(filter(fits, self._oversized))
+
+    # --- who is out --------------------------------------------------------------------------------------------------
+
+    @property
+    def outs(self) -> Mapping[str, tuple[Candidate, Out]]:
+        """Who is not to be tried and why, by the candidate's id."""
+        return self._outs
+
+    @property
+    def soonest(self) -> float:
+        """When the first of those who are out may be tried again (epoch seconds); infinity: never."""
+        return min((out.until for _, out in self._outs.values()), default=float("inf"))

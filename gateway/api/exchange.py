@@ -14,7 +14,7 @@ from gateway.auth import ClientIdentity
 from gateway.domain import Choice, Usage
 from gateway.errors import BodyBroken, ClientGone, GatewayError, InvalidRequest, PayloadTooLarge, UnsupportedMediaType
 from gateway.routing.attempts import Caller
-from gateway.routing.dispatcher import Route
+from gateway.routing.route import Route
 from gateway.services import Services
 from gateway.telemetry import RequestRecord
 from gateway.upstream.relay import StreamEnd

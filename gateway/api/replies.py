@@ -22,7 +22,8 @@ from gateway.errors import (
     RequestError,
     UnknownPath,
 )
-from gateway.routing.dispatcher import OpenedStream, Route
+from gateway.routing.dispatcher import OpenedStream
+from gateway.routing.route import Route
 
 log = logging.getLogger("gateway")
 

@@ -14,6 +14,7 @@ from gateway.errors import GatewayError, UpstreamError, UpstreamRateLimited, Ups
 from gateway.routing.candidates import Plan
 from gateway.routing.ledger import Asked, Booking, Ledger
 from gateway.routing.lineup import Lineup, Turn
+from gateway.routing.route import Route
 from gateway.routing.verdict import Defeat, is_exhausted, verdict_on
 from gateway.telemetry import Telemetry
 from gateway.upstream.transport import interruption
@@ -94,7 +95,7 @@ class Won(Generic[T]):
 
 
 class AttemptLoop:
-    """One dispatch in progress: what was tried, and what came of it."""
+    """One dispatch in progress: what was tried, and what came of it. `dropped`: what no candidate is told of the request."""
 
     def __init__(
         self,
@@ -105,6 +106,7 @@ class AttemptLoop:
         plan: Plan,
         asked: Asked,
         effort: ReasoningEffort | None = None,
+        dropped: tuple[str, ...] = (),
         caller: Caller,
         ends_at_mono: float,
     ) -> None:
@@ -113,6 +115,8 @@ class AttemptLoop:
         self.policy = policy
         self.plan = plan
         self.asked = asked
+        self.effort = effort
+        self.dropped = dropped
         self.caller = caller
         self.ends_at_mono = ends_at_mono
         self.lineup = Lineup(plan, ledger, effort, policy.draw)
@@ -147,6 +151,17 @@ class AttemptLoop:
         """Let an attempt go whose answer is of no use, by nobody's fault."""
         self.attempts[-1] = replace(self.attempts[-1], outcome=outcome)
         self.ledger.abandoned(won.booking, Usage(self.asked.prompt_tokens))
+
+    def route_of(self, won: Won[Any]) -> Route:
+        """Return how the request is served by `won`, as far as it has come."""
+        passed_on = self.effort is not None and "reasoning_effort" not in won.dropped
+        return Route(
+            candidate=won.candidate,
+            attempts=tuple(self.attempts),
+            dropped=(*self.dropped, *won.dropped),
+            reasoning_effort=self.effort if self.effort and passed_on else "auto",
+            request_id=self.caller.request_id,
+        )
 
     # --- attempts ----------------------------------------------------------------------------------------------------
 

@@ -3,50 +3,30 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from threading import BoundedSemaphore
 from typing import Any
 
-from gateway.domain import Attempt, Candidate, ChatRequest, EmbeddingRequest, ReasoningEffort, Usage
-from gateway.errors import UpstreamError, UpstreamTimeout
+from gateway.domain import Candidate, ChatRequest, EmbeddingRequest, ReasoningEffort, Usage
 from gateway.providers.base import Provider
-from gateway.routing.attempts import AttemptLoop, Caller, Policy, Won, Yield
+from gateway.routing.attempts import AttemptLoop, Caller, Policy, Yield
 from gateway.routing.candidates import Plan
 from gateway.routing.commit import Begun, begin_stream
 from gateway.routing.evidence import Health
 from gateway.routing.ledger import Asked, Ledger
 from gateway.routing.limits import AttemptClock
-from gateway.routing.rescue import find_rescue
 from gateway.routing.roster import Roster
+from gateway.routing.route import Route
+from gateway.routing.serving import Serving
 from gateway.routing.status import routing_status
 from gateway.settings import Settings
 from gateway.state.base import StateStore
 from gateway.telemetry import Telemetry
 from gateway.upstream import shape
-from gateway.upstream.relay import Form, Relay, RelayLimits, Rescued, StreamEnd
+from gateway.upstream.relay import Form, Relay, RelayLimits, StreamEnd
 
 WAITING_PART = 4  # at most a quarter of the threads hold requests that wait for quota (contract §3)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Route:
-    """How a request was served: what headers and `x_gateway` tell."""
-
-    candidate: Candidate
-    attempts: Sequence[Attempt]
-    dropped: tuple[str, ...]
-    reasoning_effort: str
-    request_id: str
-
-    def x_gateway(self) -> dict[str, Any]:
-        return {
-            "provider": self.candidate.provider.key,
-            "model": self.candidate.model.id,
-            "attempts": len(self.attempts),
-            "reasoning_effort": self.reasoning_effort,
-            "request_id": self.request_id,
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +92,7 @@ class Dispatcher:
         body["usage"] = body["usage"] or shape.estimate_usage(request.prompt_tokens, shape.answer_chars(body))
         usage = shape.usage_of(body["usage"], estimated=estimated)
         self.ledger.ended(won.booking, usage, ttft_s=None)
-        route = self._route(won, loop, request)
+        route = loop.route_of(won)
         body["x_gateway"] = route.x_gateway() | ({"estimated": True} if estimated else {})
         return Completion(body, route, usage)
 
@@ -136,29 +116,7 @@ class Dispatcher:
 
         loop = self._chat_loop(request, caller, ends_at)
         won = loop.attempt_all(call)
-        route = self._route(won, loop, request)
-
-        serving: Won[Begun] | None = won  # whose booking is open: of a stream that broke and was not rescued, it is ended
-
-        def rescue(text: str, broken: shape.ChunkShaper, error: UpstreamError) -> Rescued | None:
-            nonlocal serving, route
-            if serving:
-                self.ledger.broken(serving.booking, error, broken.final_usage(request.prompt_tokens))
-            serving = None
-            found = find_rescue(loop, call, text, broken, error)
-            if found is None:
-                route = self._route(won, loop, request)
-                return None
-            serving, rest = found
-            route = self._route(serving, loop, request)
-            x_gateway = route.x_gateway() | {"rescued": True, "trail": " ".join(attempt.trail for attempt in route.attempts)}
-            return Rescued(serving.value.stream, serving.value.shaper, rest, x_gateway)
-
-        def settle_and_tell(end: StreamEnd) -> None:
-            if serving:
-                self._settle_stream(serving, end)
-            on_close(end, route)
-
+        serving = Serving(loop, call, won, on_close)
         relay = Relay(
             won.value.stream,
             won.value.shaper,
@@ -166,13 +124,13 @@ class Dispatcher:
             limits=RelayLimits(idle_s=clock.idle_s(request), ends_at_mono=time.monotonic() + self.settings.stream_max_s),
             include_usage=request.include_usage,
             prompt_tokens=request.prompt_tokens,
-            x_gateway=route.x_gateway(),
-            on_close=settle_and_tell,
+            x_gateway=serving.route.x_gateway(),
+            on_close=serving.ended,
             handle=caller.handle,
-            rescue=rescue if self.settings.stream_rescue and caller.rescues else None,
+            rescue=serving.rescue if self.settings.stream_rescue and caller.rescues else None,
             form=form,
         )
-        return OpenedStream(relay, route)
+        return OpenedStream(relay, serving.route)
 
     def embed(self, request: EmbeddingRequest, caller: Caller) -> Embeddings:
         """Return one vector for each input, from the very model that was asked for. Errors as for `complete`."""
@@ -186,12 +144,12 @@ class Dispatcher:
             answer = self.providers[candidate.provider.key].embed(request, candidate, limits, caller.handle)
             return Yield((answer.vectors, answer.prompt_tokens), answer)
 
-        loop = self._loop(plan, asked, None, caller, ends_at)
+        loop = AttemptLoop(self.ledger, self.telemetry, self.policy, plan=plan, asked=asked, caller=caller, ends_at_mono=ends_at)
         won = loop.attempt_all(call)
         vectors, tokens = won.value
         usage = Usage(request.prompt_tokens if tokens is None else tokens, estimated=tokens is None)
         self.ledger.ended(won.booking, usage, ttft_s=None)
-        return Embeddings(vectors, self._route(won, loop, None), usage)
+        return Embeddings(vectors, loop.route_of(won), usage)
 
     def explain_chat(self, request: ChatRequest) -> dict[str, Any]:
         """Return who would serve a chat request, in which order, and why not the others. Nobody is asked.
@@ -211,44 +169,22 @@ class Dispatcher:
     def _explain(self, asked: str, plan: Plan, effort: ReasoningEffort | None) -> dict[str, Any]:
         return routing_status(asked, plan, self.ledger, effort, self.roster.unknown_models)
 
-    def _settle_stream(self, won: Won[Begun], end: StreamEnd) -> None:
-        ran_out = isinstance(end.error, UpstreamTimeout) and end.error.phase == "total"  # of its time, not by its fault
-        if end.outcome == "completed":
-            self.ledger.ended(won.booking, end.usage, ttft_s=won.ttft_s)
-        elif isinstance(end.error, UpstreamError) and end.outcome == "broken" and not ran_out:
-            self.ledger.broken(won.booking, end.error, end.usage)
-        else:
-            self.ledger.abandoned(won.booking, end.usage)
-
     def _health(self, candidate: Candidate) -> Health:
         return self.ledger.standing(candidate).health
 
     def _chat_loop(self, request: ChatRequest, caller: Caller, ends_at_mono: float) -> AttemptLoop:
         plan = self.roster.planner.plan_chat(request)
         asked = Asked(request.prompt_tokens, request.max_output_tokens)
-        return self._loop(plan, asked, request.reasoning_effort, caller, ends_at_mono)
-
-    def _loop(self, plan: Plan, asked: Asked, effort: ReasoningEffort | None, caller: Caller, ends_at_mono: float) -> AttemptLoop:
         return AttemptLoop(
             self.ledger,
             self.telemetry,
             self.policy,
             plan=plan,
             asked=asked,
-            effort=effort,
+            effort=request.reasoning_effort,
+            dropped=request.dropped,
             caller=caller,
             ends_at_mono=ends_at_mono,
-        )
-
-    def _route(self, won: Won[Any], loop: AttemptLoop, request: ChatRequest | None) -> Route:
-        asked = request.reasoning_effort if request else None
-        passed_on = asked is not None and "reasoning_effort" not in won.dropped
-        return Route(
-            candidate=won.candidate,
-            attempts=tuple(loop.attempts),
-            dropped=(*request.dropped, *won.dropped) if request else won.dropped,
-            reasoning_effort=asked if asked and passed_on else "auto",
-            request_id=loop.caller.request_id,
         )
 
 

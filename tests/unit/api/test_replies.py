@@ -6,7 +6,7 @@ import pytest
 from gateway.api.replies import attempt_headers, route_headers
 from gateway.domain import Attempt
 from gateway.errors import CandidatesExhausted, Draining, GatewayBusy, UpstreamFailed, UpstreamTimeout
-from gateway.routing.dispatcher import Route
+from gateway.routing.route import Route
 from tests.conftest import AUTH
 
 CHAT = "/v1/chat/completions"

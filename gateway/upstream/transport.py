@@ -8,7 +8,6 @@ Redirects are never followed: a credential must not travel to a host that nobody
 from __future__ import annotations
 
 import http.client
-import re
 import select
 import socket
 import ssl
@@ -39,6 +38,7 @@ from gateway.errors import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
+from gateway.upstream.chunked import BadChunk, Dechunker
 from gateway.upstream.watch import Handle
 
 MAX_BODY_BYTES = 128 * 1024 * 1024  # of a whole answer: more than any model sends, less than hurts the process
@@ -148,10 +148,8 @@ class UpstreamResponse:
         if isinstance(upstream, ssl.SSLSocket) and upstream.pending():
             return True
         self._set_timeout(0)  # a look that waits would end like a read: what once timed out cannot be read any more
-        body = self._raw._fp  # http.client.HTTPResponse
-        line_end = 2 if body.chunked and body.chunk_left == 0 else 0  # of the last chunk, read with the next one
         try:
-            return len(body.fp.peek(1)) > line_end
+            return bool(self._raw._fp.has_bytes)
         except ssl.SSLWantReadError:
             return False
         except (OSError, ValueError):
@@ -271,26 +269,39 @@ class _Current(threading.local):
 
 
 _current = _Current()
-_CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,15}")
-_MAX_LINE_BYTES = 65536
 
 
-class BadChunkSize(http.client.HTTPException):
-    """The line before a chunk is no size."""
+class BadChunking(http.client.HTTPException):
+    """A chunked body is none."""
 
 
 class _Response(http.client.HTTPResponse):
-    def _read_next_chunk_size(self) -> int:
-        """Return the size of the next chunk. http.client takes a line that is no size for the end of the connection,
-        and a negative number for a size.
-        """
-        line = self.fp.readline(_MAX_LINE_BYTES + 1)
-        if not line:
-            raise http.client.IncompleteRead(b"")
-        size = line.partition(b";")[0].strip()
-        if not _CHUNK_SIZE.fullmatch(size):
-            raise BadChunkSize
-        return int(size, 16)
+    """Reads a chunked body by what the socket has rather than chunk by chunk."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._dechunker = Dechunker()
+
+    def read1(self, n: int = -1) -> bytes:
+        if not self.chunked or self.isclosed():
+            return super().read1(n)
+        while not self._dechunker.ended:
+            data = self.fp.read1(READ_BYTES)
+            if not data:
+                raise http.client.IncompleteRead(b"")
+            try:
+                content = self._dechunker.feed(data)
+            except BadChunk:
+                raise BadChunking from None
+            if content:
+                return content
+        self._close_conn()  # type: ignore[attr-defined]
+        return b""
+
+    @property
+    def has_bytes(self) -> bool:
+        """Whether a read would have something at once. The socket must not block."""
+        return self._dechunker.ended or bool(self.fp.peek(1))
 
 
 class _NotingConnection(HTTPConnection):

@@ -26,6 +26,8 @@ COARSE_SLOT_S = 0.5
 DAY_SLOT_S = 900.0  # midnight is a multiple of it everywhere
 RATE_S = 3600.0  # a day's present rate is that of the last hour
 LEAST_RATE_S = 10.0  # and no rate is told by less than this: two calls in a second are no trend
+# So many requests like this one fit in besides: more than all workers begin before the next snapshot tells of them.
+AMPLE = 5000
 LEARNED_S = DAY_S  # a limit that the provider named is believed for so long
 
 _PACIFIC = ZoneInfo("America/Los_Angeles")
@@ -156,6 +158,23 @@ def build_charges(
         until = counts_until(quota.window, candidate.provider.clock, now)
         charges.append(Charge(quota.counter, slot, min(amount, quota.limit) if capped else amount, quota.limit, until))
     return tuple(charges)
+
+
+def split_by_scarcity(charges: Iterable[Charge], quotas: Iterable[Quota]) -> tuple[list[Charge], list[Charge]]:
+    """Return the charges that must be reserved, and those of which there is so much that counting them afterwards will do.
+
+    `quotas` are those that the charges were built from, in their order.
+    """
+    scarce: list[Charge] = []
+    ample: list[Charge] = []
+    for charge, quota in zip(charges, quotas, strict=True):
+        (ample if quota.left > AMPLE * charge.amount else scarce).append(charge)
+    return scarce, ample
+
+
+def build_counts(charges: Iterable[Charge]) -> list[Adjustment]:
+    """Return what counts charges that nobody reserved."""
+    return [Adjustment(charge.counter, charge.slot, charge.amount, charge.counts_until) for charge in charges]
 
 
 def build_adjustments(charges: Iterable[Charge], usage: Usage, model: Model) -> list[Adjustment]:

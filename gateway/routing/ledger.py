@@ -88,12 +88,15 @@ class Ledger:
             return Out("probing", self.now() + PROBE_ANSWERS_S, False)
         demand = demand_of(asked, candidate, standing.health)
         charges = headroom.build_charges(candidate, standing.quotas, demand, self.now(), capped=capped)
-        taken = self._store.reserve(charges) if charges else Reservation()
+        scarce, ample = headroom.split_by_scarcity(charges, standing.quotas)
+        taken = self._store.reserve(scarce) if scarce else Reservation()
         if isinstance(taken, Refusal):
             self._store.write([Release(name) for name in leased])
             return self._refused(moment, candidate, standing, taken)
+        if ample:
+            self._store.write(headroom.build_counts(ample))
         self._count(candidate, 1)
-        return Booking(candidate, taken.charges, leased, asked.prompt_tokens, self.now(), self._monotonic())
+        return Booking(candidate, (*taken.charges, *ample), leased, asked.prompt_tokens, self.now(), self._monotonic())
 
     def _lease(self, moment: Moment, names: tuple[str, ...]) -> bool:
         granted = self._store.lease(names, cooldown.PROBE_S)

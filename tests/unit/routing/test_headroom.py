@@ -18,6 +18,7 @@ from gateway.routing.headroom import (
     quotas_of,
     share_left,
     slot_s,
+    split_by_scarcity,
 )
 from gateway.state.base import LearnedLimit, Reservation, Slot
 from gateway.state.memory import MemoryStore
@@ -85,6 +86,15 @@ def test_an_estimate_above_a_whole_quota_can_be_capped():
     quotas = quotas_of(one, {}, {}, NOW)
     assert build_charges(one, quotas, Demand(500), NOW)[0].amount == 500
     assert build_charges(one, quotas, Demand(500), NOW, capped=True)[0].amount == 100
+
+
+def test_only_what_is_scarce_must_be_reserved():
+    one = candidate("a/m", limits={"rpm": 30, "rpd": 14_400, "tpd": 1_000_000})
+    quotas = quotas_of(one, {f"{one.id}|rpd": [Slot(1, 9399, NOW + 100)]}, {}, NOW)
+    scarce, ample = split_by_scarcity(build_charges(one, quotas, Demand(100, 99), NOW), quotas)
+    assert {charge.counter for charge in scarce} == {f"{one.id}|rpm"}  # 5001 requests left, and 5025 times the tokens
+    scarce, ample = split_by_scarcity(build_charges(one, quotas, Demand(100, 100, calls=2), NOW), quotas)
+    assert len(scarce) == 3 and not ample
 
 
 def learned(one, window, limit):

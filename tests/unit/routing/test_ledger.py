@@ -61,6 +61,13 @@ def test_what_one_worker_learns_the_other_knows_a_moment_later(bench):
     assert because(bench.begin(bench.two)) == "cooldown"
 
 
+def test_what_is_ample_is_counted_without_asking_the_store(bench, monkeypatch):
+    rich = candidate("a/rich", limits={"rpd": 20_000, "tpd": 10_000_000})
+    monkeypatch.setattr(bench.store, "reserve", None)
+    bench.succeed(rich, usage=Usage(20, 30))
+    assert (bench.used(f"{rich.id}|rpd"), bench.used(f"{rich.id}|tpd")) == (1, 50)
+
+
 def test_after_a_rest_one_call_probes_and_no_other_of_any_worker(bench):
     bench.fail(UpstreamUnreachable("x"))
     bench.clock.now += 10

@@ -144,7 +144,7 @@ class StreamDecoder(ChunkDecoder):
     """Reads chunks whose `x_groq` may tell of a failure (2026-11: groq SDK 1.7.0, chat_completion_chunk)."""
 
     def is_failure(self, payload: Mapping[str, Any]) -> bool:
-        return super().is_failure(payload) or bool(_extra_of(payload).get("error"))
+        return has_error(payload) or ("x_groq" in payload and bool(_extra_of(payload).get("error")))
 
     def failure(self, payload: Mapping[str, Any]) -> UpstreamError:
         return super().failure(payload if has_error(payload) else _extra_of(payload))

@@ -13,7 +13,7 @@ from typing import Literal
 
 MAX_LINE_BYTES = 65536  # of a chunk's size with its extensions, or of a trailer
 
-_SIZE = re.compile(rb"[0-9A-Fa-f]{1,15}")
+_SIZE = re.compile(rb"\s*([0-9A-Fa-f]{1,15})\s*(?:;|$)")  # and extensions
 
 
 class BadChunk(Exception):
@@ -45,7 +45,11 @@ class Dechunker:
                 self._left -= len(piece)
                 if self._left:
                     break
-                self._expects = "line end"
+                if data.startswith(b"\r\n", position):  # nearly always
+                    position += 2
+                    self._expects = "size"
+                else:
+                    self._expects = "line end"
             line_end = data.find(b"\n", position)
             if line_end < 0:
                 break
@@ -57,17 +61,16 @@ class Dechunker:
         return b"".join(pieces)
 
     def _take(self, line: bytes) -> None:
-        line = line.strip()
         if self._expects == "size":
-            size = line.partition(b";")[0].strip()
-            if not _SIZE.fullmatch(size):
+            size = _SIZE.match(line)
+            if not size:
                 raise BadChunk
-            self._left = int(size, 16)
+            self._left = int(size[1], 16)
             if not self._left:
                 self._expects = "trailer"
         elif self._expects == "line end":
-            if line:
+            if line.strip():
                 raise BadChunk
             self._expects = "size"
-        elif not line:
+        elif not line.strip():
             self.ended = True

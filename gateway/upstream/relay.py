@@ -82,7 +82,7 @@ class ChatForm:
     heartbeat = b": hb\n"
 
     def chunks(self, chunks: list[dict[str, Any]]) -> bytes:
-        return b"".join([format_data(jsonio.dumps(chunk)) for chunk in chunks])
+        return format_data(*map(jsonio.dumps, chunks))
 
     def end(self) -> bytes:
         return DONE

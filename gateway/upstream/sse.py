@@ -6,7 +6,7 @@ The grammar: https://html.spec.whatwg.org/multipage/server-sent-events.html#even
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 _LINE = re.compile(rb"\r\n|\n|\r")
 _BOM = b"\xef\xbb\xbf"
@@ -14,8 +14,7 @@ _BOM = b"\xef\xbb\xbf"
 DONE = b"data: [DONE]\n\n"
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """One event: its `data` lines joined by LF, and its name ("" where none was given)."""
 
     data: bytes
@@ -63,7 +62,7 @@ class EventParser:
             lines = _LINE.split(data) if b"\r" in data else data.split(b"\n")
             rest = lines.pop()
             self._after_cr = not rest and data.endswith(b"\r")
-            events = [event for event in map(self._take, lines) if event is not None]
+            events = self._take_all(lines)
             self._line, self._line_bytes = [], 0
             self._keep(rest)
         if self._line_bytes + self._held_bytes > self._max_event_bytes and not events:
@@ -84,11 +83,21 @@ class EventParser:
         event = self._take(b"")
         return [event] if event else []
 
+    def _take_all(self, lines: list[bytes]) -> list[Event]:
+        events = []
+        for line in lines:
+            if line[:6] == b"data: ":  # nearly all of a stream
+                self._data.append(line[6:])
+                self._held_bytes += len(line)
+            elif (event := self._take(line)) is not None:
+                events.append(event)
+        return events
+
     def _take(self, line: bytes) -> Event | None:
         if not line:
             if not self._data and not self._name:
                 return None
-            event = Event(b"\n".join(self._data), self._name)
+            event = Event(self._data[0] if len(self._data) == 1 else b"\n".join(self._data), self._name)
             self._data, self._held_bytes, self._name = [], 0, ""
             return event
         field, _, value = line.partition(b":")
@@ -101,14 +110,15 @@ class EventParser:
         return None
 
 
-def format_data(data: bytes) -> bytes:
-    """Return one event of one data line; `data` is compact JSON, which holds no line end.
+def format_data(*data: bytes) -> bytes:
+    """Return an event of one data line for each of `data`, at least one: compact JSON, which holds no line end.
 
     U+0085, U+2028 and U+2029 are escaped: JSON may hold them as they are, but clients that split text into lines
     (Python's `splitlines`, `iter_lines` of requests in text mode) take them for line ends.
     """
-    if b"\xe2\x80" in data:
-        data = data.replace(b"\xe2\x80\xa8", b"\\u2028").replace(b"\xe2\x80\xa9", b"\\u2029")
-    if b"\xc2\x85" in data:
-        data = data.replace(b"\xc2\x85", b"\\u0085")
-    return b"data: " + data + b"\n\n"
+    events = b"data: " + b"\n\ndata: ".join(data) + b"\n\n"
+    if b"\xe2\x80" in events:
+        events = events.replace(b"\xe2\x80\xa8", b"\\u2028").replace(b"\xe2\x80\xa9", b"\\u2029")
+    if b"\xc2\x85" in events:
+        events = events.replace(b"\xc2\x85", b"\\u0085")
+    return events

@@ -32,7 +32,7 @@ class ChunkDecoder(Decoder):
         choices = payload.get("choices")
         if not isinstance(choices, list):
             return ({**payload, "choices": []},) if payload.get("usage") else ()
-        if not all(has_object(choice, "delta") or _has_no(choice, "delta") for choice in choices):
+        if not all(map(_is_piece, choices)):
             raise UpstreamGarbled("The provider sent a piece of the answer that is none.", upstream_status=200)
         self.adapter.check_ends(choices, self.candidate)
         return (payload,)
@@ -48,5 +48,5 @@ def has_object(choice: Any, name: str) -> bool:
     return isinstance(choice, dict) and isinstance(choice.get(name), dict)
 
 
-def _has_no(choice: Any, name: str) -> bool:
-    return isinstance(choice, dict) and choice.get(name) is None
+def _is_piece(choice: Any) -> bool:
+    return isinstance(choice, dict) and isinstance(choice.get("delta"), dict | None)

@@ -229,7 +229,8 @@ class ChunkShaper:
                 self.finished = self.ended and len(self._choices) >= self._asked
         if not choices:
             return []
-        self.begun = self.begun or any(choice.answered for choice in self._choices.values())
+        if not self.begun:
+            self.begun = any(choice.answered for choice in self._choices.values())
         if self._notes:
             notes, self._notes = self._notes, {}
             return [{**self._head, "choices": choices, **notes}]

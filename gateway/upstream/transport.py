@@ -21,7 +21,6 @@ from typing import Any, ClassVar
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
-from requests.structures import CaseInsensitiveDict
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, LocationParseError, NameResolutionError, NewConnectionError
@@ -78,7 +77,7 @@ class UpstreamResponse:
         self._socket = upstream
         self._timeout_s: float | None = None  # of the socket, as far as this answer set it
         self.status: int = raw.status
-        self.headers: Mapping[str, str] = CaseInsensitiveDict(raw.headers)
+        self.headers: Mapping[str, str] = {name.lower(): value for name, value in raw.headers.items()}
 
     @property
     def is_event_stream(self) -> bool:
@@ -202,7 +201,7 @@ class Transport:
         try:
             with mapped_errors(handle, "first_token"):
                 response = self._adapter.send(
-                    prepare(request),
+                    Prepared(request),
                     stream=True,
                     timeout=(min(limits.connect_s, left_s), left_s),
                     verify=self._verify,
@@ -227,24 +226,23 @@ class Transport:
         return self._proxies
 
 
-def prepare(request: UpstreamRequest) -> requests.PreparedRequest:
-    """Return what the adapter sends, without the checks of `Request.prepare`: our URLs and bodies are complete.
+class Prepared(requests.PreparedRequest):
+    """What the adapter sends, without the checks of `Request.prepare`: our URLs and bodies are complete.
 
     The path is left as it is: Workers AI refuses a model id whose `@` and `/` are percent-encoded.
     """
-    prepared = requests.PreparedRequest()
-    prepared.method = request.method
-    prepared.url = request.url
-    prepared.body = request.body
-    prepared.headers = CaseInsensitiveDict(request.headers)
-    prepared.headers.setdefault("User-Agent", "ai-gateway")
-    prepared.headers.setdefault("Accept-Encoding", "identity")  # a compressor holds events back
-    if request.body is not None:
-        prepared.headers["Content-Length"] = str(len(request.body))
-        prepared.headers.setdefault("Content-Type", "application/json")
-    prepared.hooks = {"response": []}
-    prepared._cookies = requests.cookies.RequestsCookieJar()  # type: ignore[attr-defined]
-    return prepared
+
+    def __init__(self, request: UpstreamRequest) -> None:
+        self.method = request.method
+        self.url = request.url
+        self.body = request.body
+        # A compressor holds events back.
+        headers = {"User-Agent": "ai-gateway", "Accept-Encoding": "identity", **request.headers}
+        if request.body is not None:
+            headers["Content-Length"] = str(len(request.body))
+            headers.setdefault("Content-Type", "application/json")
+        self.headers = headers  # type: ignore[assignment]
+        self.hooks = {"response": []}
 
 
 # --- which socket serves this thread's call ------------------------------------------------------------------------
@@ -307,6 +305,7 @@ class _Response(http.client.HTTPResponse):
 class _NotingConnection(HTTPConnection):
     response_class = _Response
     _answered = False  # it has served a request before: the provider may have closed it since
+    _body = b""  # of the request, to be sent with its head
     _noted: Any = None  # the socket that the watch knows
     _user: Handle | None = None  # whose request it serves
     _guard: socket.socket | None = None
@@ -364,11 +363,14 @@ class _NotingConnection(HTTPConnection):
     def send(self, data: Any) -> None:
         if self.sock is not self._noted and not self._guard:
             self._note(self.sock, reused=self._answered)
+        data, self._body = data + self._body, b""
         super().send(data)
 
-    def request(self, *args: Any, **kwargs: Any) -> None:
-        self._noted = None  # it may be another call that uses it now
-        super().request(*args, **kwargs)
+    def request(self, method: str, url: str, body: Any = None, headers: Any = None, **options: Any) -> None:
+        self._noted, self._body = None, b""  # it may be another call that uses it now
+        if body and len(body) <= READ_BYTES and not options.get("chunked"):
+            self._body, body = body, None  # with the head, in one packet
+        super().request(method, url, body, headers, **options)
 
     def getresponse(self) -> Any:
         response = super().getresponse()
@@ -406,7 +408,24 @@ class _HTTPSPool(_Detaching, HTTPSConnectionPool):
     ConnectionCls: ClassVar[Any] = _NotingHTTPSConnection  # type: ignore[misc]
 
 
+class _Answer(requests.Response):
+    """An answer as far as it is read here: nobody asks for its cookies, history and encoding."""
+
+    def __init__(self, request: requests.PreparedRequest, raw: Any) -> None:
+        self.request = request
+        self.raw = raw
+        self.status_code = raw.status
+        self.headers = raw.headers
+        self._content_consumed = False
+
+
 class _Adapter(HTTPAdapter):
+    """The adapter of requests, which looks up what follows from a URL's origin once and not for each call."""
+
+    def __init__(self, *, pool_connections: int, pool_maxsize: int) -> None:
+        self._pools: dict[tuple[str, ...], Any] = {}
+        super().__init__(pool_connections, pool_maxsize)
+
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
         self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _HTTPSPool}
@@ -415,6 +434,25 @@ class _Adapter(HTTPAdapter):
         manager = super().proxy_manager_for(*args, **kwargs)
         manager.pool_classes_by_scheme = {"http": _Pool, "https": _HTTPSPool}
         return manager
+
+    def get_connection_with_tls_context(self, request: Any, verify: Any, proxies: Any = None, cert: Any = None) -> Any:
+        origin = (*request.url.split("/", 3)[:3], *(proxies or {}).values())
+        pool = self._pools.get(origin)
+        if pool is None or pool.pool is None:  # closed, to make room for another origin's
+            pool = self._pools[origin] = super().get_connection_with_tls_context(request, verify, proxies, cert)
+            super().cert_verify(pool, request.url, verify, cert)  # type: ignore[no-untyped-call]
+        return pool
+
+    def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
+        """It was done when the pool was made."""
+
+    def request_url(self, request: Any, proxies: Any) -> str:
+        if proxies:
+            return str(super().request_url(request, proxies))
+        return "/" + str(request.url).partition("://")[2].partition("/")[2]
+
+    def build_response(self, req: Any, resp: Any) -> Any:
+        return _Answer(req, resp)
 
 
 # --- foreign exceptions --------------------------------------------------------------------------------------------

@@ -48,6 +48,14 @@ class Refusal:
     fits_at: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How much of its limit a charge left, and when the first of what is taken comes back."""
+
+    left: int
+    more_at: float
+
+
 class Slot(NamedTuple):
     """A part of a counter, as a snapshot has it."""  # a tuple: a snapshot holds thousands
 
@@ -216,6 +224,13 @@ class StateStore(ABC):
     @abstractmethod
     def reserve(self, charges: Sequence[Charge]) -> Reservation | Refusal:
         """Add every charge, atomically, or none: then the first charge that does not fit is returned."""
+
+    @abstractmethod
+    def count(self, charge: Charge) -> Room | Refusal | None:
+        """Add a charge, atomically, if it fits. Its counter is in no snapshot: nobody's order depends on it.
+
+        None: nobody knows (see `Guard`).
+        """
 
     @abstractmethod
     def fail(self, failure: Failure) -> Rest:

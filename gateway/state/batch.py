@@ -27,11 +27,12 @@ from gateway.state.base import (
     Release,
     Reservation,
     Rest,
+    Room,
     Slot,
     Tally,
 )
-from gateway.state.memory import after_failure, after_lesson, fits_at
-from gateway.state.tables import COUNT, EVIDENCE, FACTS, LEASE, LIMIT, LISTED, REST, Database, to_json
+from gateway.state.memory import add_to, after_failure, after_lesson, fits_at, room_after
+from gateway.state.tables import COUNT, EVIDENCE, FACTS, LEASE, LIMIT, LISTED, REST, UNSEEN, Database, to_json
 
 KEEP_EVIDENCE_S = 30 * 86400.0  # a model that nobody used for so long is learned anew
 
@@ -52,6 +53,11 @@ class Reserve:
 
 
 @dataclass(frozen=True, slots=True)
+class Count:
+    charge: Charge
+
+
+@dataclass(frozen=True, slots=True)
 class Lease:
     names: tuple[str, ...]
     seconds: float
@@ -62,7 +68,7 @@ class Nothing:
     """Asks for the file and its tables to be there."""
 
 
-Operation = Change | Reserve | Failure | Lease | Nothing
+Operation = Change | Reserve | Count | Failure | Lease | Nothing
 Name = tuple[str, str]  # of a fact: its kind and name
 
 
@@ -133,6 +139,15 @@ class Batch:
             self._add(charge.counter, charge.slot, charge.amount, charge.counts_until)
         return Reservation(operation.charges)
 
+    def _count(self, operation: Count) -> Room | Refusal:
+        charge = operation.charge
+        slots = self._slots(charge.counter, UNSEEN)
+        if sum(slot.used for slot in slots.values()) + charge.amount > charge.limit:
+            return Refusal(charge, fits_at(charge, slots.values()))
+        add_to(slots, charge.slot, charge.amount, charge.counts_until)
+        self._put(charge.counter, slots, UNSEEN)
+        return room_after(charge, slots.values())
+
     def _fail(self, failure: Failure) -> Rest:
         value = self._facts.get(REST, failure.scope)
         rest = after_failure(Rest(failure.scope, *value) if value else None, failure, self._now)
@@ -188,23 +203,23 @@ class Batch:
 
     # --- counters --------------------------------------------------------------------------------------------------------
 
-    def _slots(self, counter: str) -> dict[int, Slot]:
+    def _slots(self, counter: str, kind: str = COUNT) -> dict[int, Slot]:
         """Return the slots that still count."""
-        return {slot[0]: Slot(*slot) for slot in self._facts.get(COUNT, counter) or () if slot[2] > self._now}
+        return {slot[0]: Slot(*slot) for slot in self._facts.get(kind, counter) or () if slot[2] > self._now}
 
-    def _put(self, counter: str, slots: Mapping[int, Slot]) -> None:
+    def _put(self, counter: str, slots: Mapping[int, Slot], kind: str = COUNT) -> None:
         value = [(slot.number, slot.used, slot.counts_until) for slot in slots.values()]
-        self._facts.put(COUNT, counter, value, max(slot.counts_until for slot in slots.values()))
+        self._facts.put(kind, counter, value, max(slot.counts_until for slot in slots.values()))
 
     def _add(self, counter: str, number: int, amount: int, counts_until: float) -> None:
         slots = self._slots(counter)
-        known = slots.get(number, Slot(number, 0, counts_until))
-        slots[number] = Slot(number, max(0, known.used + amount), max(known.counts_until, counts_until))
+        add_to(slots, number, amount, counts_until)
         self._put(counter, slots)
 
     _HOW: dict[type, Callable[[Batch, Any], Any]] = {
         Nothing: _nothing,
         Reserve: _reserve,
+        Count: _count,
         Failure: _fail,
         Lease: _lease,
         Adjustment: _adjust,
@@ -222,6 +237,8 @@ def touched(operation: Operation) -> Iterator[Name]:
     match operation:
         case Reserve(charges):
             yield from ((COUNT, charge.counter) for charge in charges)
+        case Count(charge):
+            yield UNSEEN, charge.counter
         case Adjustment(counter=counter) | Reading(counter=counter):
             yield COUNT, counter
         case Failure(scope=scope) | Recovery(scope=scope):

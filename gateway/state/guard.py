@@ -20,6 +20,7 @@ from gateway.state.base import (
     Refusal,
     Reservation,
     Rest,
+    Room,
     Snapshot,
     StateStore,
 )
@@ -73,6 +74,9 @@ class Guard(StateStore):
 
     def reserve(self, charges: Sequence[Charge]) -> Reservation | Refusal:
         return self._try("reserve", lambda: self._store.reserve(charges), Reservation)
+
+    def count(self, charge: Charge) -> Room | Refusal | None:
+        return self._try("count", lambda: self._store.count(charge), lambda: None)
 
     def fail(self, failure: Failure) -> Rest:
         return self._try("fail", lambda: self._store.fail(failure), lambda: self._spare.fail(failure))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from gateway.state.base import (
     CORRECTION,
@@ -24,6 +24,7 @@ from gateway.state.base import (
     Release,
     Reservation,
     Rest,
+    Room,
     Slot,
     Snapshot,
     StateStore,
@@ -36,6 +37,7 @@ class MemoryStore(StateStore):
         self._clock = clock
         self._lock = threading.RLock()
         self._slots: dict[str, dict[int, Slot]] = {}
+        self._unseen: dict[str, dict[int, Slot]] = {}  # of `count`
         self._limits: dict[str, LearnedLimit] = {}
         self._rests: dict[str, Rest] = {}
         self._leases: dict[str, float] = {}
@@ -69,6 +71,16 @@ class MemoryStore(StateStore):
             for charge in charges:
                 self._add(charge.counter, charge.slot, charge.amount, charge.counts_until)
         return Reservation(tuple(charges))
+
+    def count(self, charge: Charge) -> Room | Refusal:
+        now = self.now()
+        with self._lock:
+            slots = self._unseen.setdefault(charge.counter, {})
+            drop_what_is_over(slots, now)
+            if sum(slot.used for slot in slots.values()) + charge.amount > charge.limit:
+                return Refusal(charge, fits_at(charge, slots.values()))
+            add_to(slots, charge.slot, charge.amount, charge.counts_until)
+            return room_after(charge, slots.values())
 
     def fail(self, failure: Failure) -> Rest:
         with self._lock:
@@ -136,14 +148,11 @@ class MemoryStore(StateStore):
 
     def _counting(self, counter: str, now: float) -> list[Slot]:
         slots = self._slots.get(counter, {})
-        for number in [slot.number for slot in slots.values() if slot.counts_until <= now]:
-            del slots[number]
+        drop_what_is_over(slots, now)
         return list(slots.values())
 
     def _add(self, counter: str, number: int, amount: int, counts_until: float) -> None:
-        slots = self._slots.setdefault(counter, {})
-        known = slots.get(number, Slot(number, 0, counts_until))
-        slots[number] = Slot(number, max(0, known.used + amount), max(known.counts_until, counts_until))
+        add_to(self._slots.setdefault(counter, {}), number, amount, counts_until)
 
     def _correct(self, reading: Reading) -> None:
         if reading.limit is not None:
@@ -162,6 +171,16 @@ class MemoryStore(StateStore):
 # --- what every store computes the same way where its data is in Python's hands ----------------------------------------
 
 
+def drop_what_is_over(slots: dict[int, Slot], now: float) -> None:
+    for number in [slot.number for slot in slots.values() if slot.counts_until <= now]:
+        del slots[number]
+
+
+def add_to(slots: dict[int, Slot], number: int, amount: int, counts_until: float) -> None:
+    known = slots.get(number, Slot(number, 0, counts_until))
+    slots[number] = Slot(number, max(0, known.used + amount), max(known.counts_until, counts_until))
+
+
 def fits_at(charge: Charge, slots: Iterable[Slot]) -> float | None:
     """Return when enough of these slots have left the window for the charge to fit, None if it never will."""
     room = charge.limit - charge.amount
@@ -173,6 +192,11 @@ def fits_at(charge: Charge, slots: Iterable[Slot]) -> float | None:
         if used > room:
             return slot.counts_until
     return 0.0
+
+
+def room_after(charge: Charge, slots: Collection[Slot]) -> Room:
+    """Return what a charge left, whose counter holds these slots now."""
+    return Room(charge.limit - sum(slot.used for slot in slots), min(slot.counts_until for slot in slots))
 
 
 def after_failure(known: Rest | None, failure: Failure, now: float) -> Rest:

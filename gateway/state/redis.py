@@ -39,6 +39,7 @@ from gateway.state.base import (
     Release,
     Reservation,
     Rest,
+    Room,
     Slot,
     Snapshot,
     StateStore,
@@ -49,10 +50,10 @@ from gateway.state.writer import Do, Writer
 
 KEEP_EVIDENCE_S = 30 * 86400.0  # a model that nobody used for so long is learned anew
 INDEX, LIMITS, RESTS, LEASES, EVIDENCE = "gw:counters", "gw:limits", "gw:rests", "gw:leases", "gw:evidence"
-COUNTER, NOTE, SERIES, FIGURES = "gw:count:", "gw:note:", "gw:series:", "gw:figures:"
+COUNTER, UNSEEN, NOTE, SERIES, FIGURES = "gw:count:", "gw:unseen:", "gw:note:", "gw:series:", "gw:figures:"
 MARK = "\x1f"  # between the key and the field of a figure
-SCRIPTS = ("reserve", "adjust", "correct", "fail", "recover", "lease", "learn", "tally", "figures", "snapshot")
-ABOUT_COUNTERS = ("reserve", "adjust", "correct")
+SCRIPTS = ("reserve", "count", "adjust", "correct", "fail", "recover", "lease", "learn", "tally", "figures", "snapshot")
+ABOUT_COUNTERS = ("reserve", "count", "adjust", "correct")
 
 Command = tuple[Any, ...]
 
@@ -114,6 +115,15 @@ class RedisStore(StateStore):
             return Reservation(tuple(charges))
         refused = charges[int(answer[0]) - 1]
         return Refusal(refused, fits_at(refused, unpack_slots(answer[1:], now)))
+
+    def count(self, charge: Charge) -> Room | Refusal:
+        now = self._synced_now()
+        arguments = [now, charge.slot, charge.amount, charge.limit, charge.counts_until]
+        with answered():
+            refused, *rest = self._run("count", [UNSEEN + charge.counter], arguments)
+        if refused:
+            return Refusal(charge, fits_at(charge, unpack_slots(rest, now)))
+        return Room(rest[0], float(rest[1]))
 
     def fail(self, failure: Failure) -> Rest:
         now = self._synced_now()

@@ -26,10 +26,11 @@ from gateway.state.base import (
     Refusal,
     Reservation,
     Rest,
+    Room,
     Snapshot,
     StateStore,
 )
-from gateway.state.batch import Batch, Lease, Nothing, Reserve
+from gateway.state.batch import Batch, Count, Lease, Nothing, Reserve
 from gateway.state.writer import Do, Writer
 
 PRUNE_S = 60.0  # between two clean-ups of a process
@@ -60,6 +61,10 @@ class SqliteStore(StateStore):
 
     def reserve(self, charges: Sequence[Charge]) -> Reservation | Refusal:
         answer: Reservation | Refusal = self._writer.ask(Reserve(tuple(charges)))
+        return answer
+
+    def count(self, charge: Charge) -> Room | Refusal:
+        answer: Room | Refusal = self._writer.ask(Count(charge))
         return answer
 
     def fail(self, failure: Failure) -> Rest:

@@ -34,6 +34,7 @@ OURS = {*KEYS, "counters", "rests"}  # and of earlier versions
 
 # Kinds of facts, and what their values hold.
 COUNT = "count"  # [[slot, used, counts_until], ...]
+UNSEEN = "unseen"  # as COUNT, in no snapshot
 LIMIT = "limit"  # [limit, until]
 REST = "rest"  # [until, since, failures, reason, failed_at]
 LEASE = "lease"  # until
@@ -73,7 +74,8 @@ def prune(database: Database, now: float) -> bool:
 
 def read_snapshot(database: Database, now: float) -> Snapshot:
     counts, limits, rests, leases, evidence = {}, {}, {}, {}, {}
-    for kind, name, value in json.loads(database.execute(f"{FACTS} keep_until >= ?", (now,)).fetchone()[0]):
+    known = database.execute(f"{FACTS} kind != '{UNSEEN}' AND keep_until >= ?", (now,)).fetchone()[0]
+    for kind, name, value in json.loads(known):
         if kind == COUNT:
             if slots := tuple(Slot(*slot) for slot in value if slot[2] > now):
                 counts[name] = slots

@@ -22,6 +22,7 @@ from gateway.state.base import (
     Release,
     Reservation,
     Rest,
+    Room,
     Slot,
     Snapshot,
     Tally,
@@ -112,6 +113,41 @@ def test_a_refusal_tells_exactly_when_it_would_fit(store, clock, amount, limit, 
         assert isinstance(store.reserve([asked]), Refusal)
         clock.now = fits_at
         assert store.reserve([asked]) == Reservation((asked,))
+
+
+def test_a_counted_charge_tells_what_it_left_and_when_there_is_more(store, clock):
+    def count(amount=1, slot=1, ends=60.0):
+        return store.count(charge(amount=amount, limit=9, slot=slot, ends=T0 + ends))
+
+    assert count(ends=10) == Room(8, T0 + 10)
+    assert count(ends=20.5) == Room(7, T0 + 20.5)  # a slot comes back with the last of what it holds
+    assert count(2, slot=2, ends=60.125) == Room(5, T0 + 20.5)
+    assert count(slot=1, ends=15) == Room(4, T0 + 20.5)
+    assert count(5) == Refusal(charge(amount=5, limit=9), T0 + 20.5)
+    assert count(10) == Refusal(charge(amount=10, limit=9), None)
+    clock.pass_(20.5)
+    assert count(7, slot=3, ends=90) == Room(0, T0 + 60.125)
+    clock.pass_(100)
+    assert count(9, ends=200) == Room(0, T0 + 200)
+
+
+def test_what_is_counted_is_in_no_snapshot_and_in_no_quota(store):
+    assert store.count(charge(TEXT, 5)) == Room(0, T0 + 60)
+    assert not store.snapshot().counts
+    assert isinstance(store.reserve([charge(TEXT, 5)]), Reservation)
+    assert isinstance(store.count(charge(TEXT)), Refusal)
+
+
+def test_of_a_hundred_threads_as_many_are_counted_as_fit(store):
+    store.ping()
+    answers = []
+    threads = [threading.Thread(target=lambda: answers.append(store.count(charge(limit=40)))) for _ in range(100)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(answer.left for answer in answers if isinstance(answer, Room)) == list(range(40))
+    assert len(answers) == 100
 
 
 def test_the_first_charge_that_does_not_fit_is_told(store):

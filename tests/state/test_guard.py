@@ -26,6 +26,10 @@ class Fragile(MemoryStore):
         self._ask()
         return super().reserve(charges)
 
+    def count(self, charge):
+        self._ask()
+        return super().count(charge)
+
     def fail(self, failure):
         self._ask()
         return super().fail(failure)
@@ -78,6 +82,12 @@ def test_a_store_that_answers_is_asked(guard, store, failed):
 def test_quotas_of_a_store_that_is_down_refuse_nobody_and_it_is_counted(guard, store, failed):
     store.down = True
     assert guard.reserve([CHARGE]) == Reservation() and failed == ["reserve"]
+
+
+def test_what_a_client_may_ask_is_unknown_while_the_store_is_down(guard, store, failed):
+    assert isinstance(guard.count(CHARGE), Refusal)
+    store.down = True
+    assert guard.count(CHARGE) is None and failed == ["count"]
 
 
 def test_a_store_that_is_down_is_left_alone_for_a_moment(guard, store, failed, monotonic):

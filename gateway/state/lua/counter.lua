@@ -6,7 +6,7 @@ local function living(key, now)
   for i = 1, #all, 2 do
     local used, ends = all[i + 1]:match('^(%S+) (%S+)$')
     if tonumber(ends) > now then
-      slots[#slots + 1] = {number = all[i], used = tonumber(used), packed = all[i + 1]}
+      slots[#slots + 1] = {number = all[i], used = tonumber(used), ends = ends, packed = all[i + 1]}
     else
       redis.call('HDEL', key, all[i])
     end

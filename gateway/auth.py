@@ -41,17 +41,22 @@ class Keyring:
 
         :raises Unauthenticated: there is no key, or no valid one.
         """
-        presented = list(_keys_in(headers))
-        for key in presented:
+        if identity := self.find(headers):
+            return identity
+        if self._allow_anonymous:
+            return ANONYMOUS
+        if any(_keys_in(headers)):
+            raise Unauthenticated("Incorrect API key provided. Use a key of this gateway, not of a provider.")
+        raise Unauthenticated("You didn't provide an API key. Send it in the header `Authorization: Bearer YOUR_KEY`.")
+
+    def find(self, headers: HeaderSource) -> ClientIdentity | None:
+        """Return whose valid key a request carries, None where it carries none."""
+        for key in _keys_in(headers):
             digest = sha256_of(key)
             matches = [known.name for known in self._keys if hmac.compare_digest(known.sha256, digest)]
             if matches:
                 return ClientIdentity(matches[0])
-        if self._allow_anonymous:
-            return ANONYMOUS
-        if presented:
-            raise Unauthenticated("Incorrect API key provided. Use a key of this gateway, not of a provider.")
-        raise Unauthenticated("You didn't provide an API key. Send it in the header `Authorization: Bearer YOUR_KEY`.")
+        return None
 
 
 def sha256_of(key: str) -> str:

@@ -10,11 +10,13 @@ from flask_cors import CORS
 from gateway.admission import Gate
 from gateway.api import chat, embeddings, exchange, health, models, replies, routing
 from gateway.api.paths import CanonicalPaths
+from gateway.api.proxies import behind_proxies
 from gateway.auth import Keyring
 from gateway.boot import Configuration, kept_configuration, load_configuration
 from gateway.inventory import Inventory, build_inventory
 from gateway.providers import load_adapter
 from gateway.providers.base import Notes, Provider
+from gateway.ratelimit import AddressLimit, KeyLimit
 from gateway.routing.discovery import Discovery
 from gateway.routing.dispatcher import Dispatcher
 from gateway.routing.roster import Roster
@@ -50,7 +52,8 @@ def create_app(
     # After CORS, so that its hook runs before: a head that ends in an id ending in 0 looks to simple load tools like
     # the end of a chunked body.
     replies.register(app)
-    app.wsgi_app = CanonicalPaths(app.wsgi_app, app.url_map)  # type: ignore[method-assign]
+    paths = CanonicalPaths(app.wsgi_app, app.url_map)
+    app.wsgi_app = behind_proxies(paths, services.settings.trusted_proxy_hops)  # type: ignore[method-assign, assignment]
     return app
 
 
@@ -63,6 +66,8 @@ def build_services(configuration: Configuration, *, store: StateStore | None, te
         settings=settings,
         roster=roster,
         keyring=Keyring(settings),
+        key_limit=KeyLimit(settings.client_rate_limit, guarded) if settings.client_rate_limit else None,
+        address_limit=AddressLimit(settings.public_rate_limit) if settings.public_rate_limit else None,
         dispatcher=Dispatcher(roster=roster, providers=providers, store=guarded, settings=settings, telemetry=telemetry),
         discovery=Discovery(roster, providers, guarded),
         store=guarded,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from gateway.admission import Gate
 from gateway.auth import Keyring
+from gateway.ratelimit import AddressLimit, KeyLimit
 from gateway.routing.discovery import Discovery
 from gateway.routing.dispatcher import Dispatcher
 from gateway.routing.roster import Roster
@@ -17,11 +18,13 @@ from gateway.upstream.watch import Watch
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """Everything a request needs, built once by the factory."""
+    """Everything a request needs, built once by the factory. A limit that is None is off."""
 
     settings: Settings
     roster: Roster
     keyring: Keyring
+    key_limit: KeyLimit | None
+    address_limit: AddressLimit | None
     dispatcher: Dispatcher
     discovery: Discovery
     store: StateStore

@@ -12,7 +12,16 @@ from flask import Request, current_app, g, request
 from gateway.api.paths import ASKED_PATH
 from gateway.auth import ClientIdentity
 from gateway.domain import Choice, Usage
-from gateway.errors import BodyBroken, ClientGone, GatewayError, InvalidRequest, PayloadTooLarge, UnsupportedMediaType
+from gateway.errors import (
+    BodyBroken,
+    ClientGone,
+    GatewayError,
+    InvalidRequest,
+    PayloadTooLarge,
+    Unauthenticated,
+    UnsupportedMediaType,
+)
+from gateway.ratelimit import Allowance, refusal
 from gateway.routing.attempts import Caller
 from gateway.routing.route import Route
 from gateway.services import Services
@@ -25,6 +34,8 @@ _LONGEST_WAIT_S = 86400.0
 BODY_SILENCE_S = 10.0  # longest gap between two pieces of a body: a sender that stopped holds a thread
 SMALL_REST_BYTES = 32 * 1024  # of a body left unread: gunicorn skips as much before the next request, twice that closes
 LONGEST_MAX_WAIT_S = 60.0  # of x-gateway-max-wait (contract §3)
+KEYED = "/v1/"  # what needs a key: the view asks for it
+UNLIMITED = frozenset({"health.healthz", "health.readyz"})  # balancers ask often
 
 
 def services() -> Services:
@@ -47,16 +58,50 @@ class Exchange:
         self._body_read = False
         self.started_mono = time.monotonic()
         self.id = "req_" + secrets.token_hex(12)
+        self.allowance: Allowance | None = None  # what the limit that it falls under says
         self.streams = False  # the relay ends it, not the view
         asked: str = http.environ.get(ASKED_PATH, "")
         self.path = asked.encode("latin-1").decode("utf-8", "replace")[:LONGEST_SHOWN_PATH]  # WSGI's own encoding of paths
         self.record = RequestRecord(id=self.id, method=http.method, path=self.path)
 
     def authenticate(self) -> ClientIdentity:
-        """Return whose key the request carries. :raises Unauthenticated: nobody's."""
-        identity = self._services.keyring.identify(self._http.headers)
-        self.record.key = identity.name
+        """Return whose key the request carries, and count it against the key's limit; a failure against the address's.
+
+        :raises Unauthenticated: nobody's. :raises ClientRateLimited: the limit is reached.
+        """
+        try:
+            identity = self._services.keyring.identify(self._http.headers)
+        except Unauthenticated:
+            self._count_address()
+            raise
+        self._count_key(identity)
         return identity
+
+    def enter_publicly(self) -> None:
+        """Count a request that needs no key: against the address's limit, or against that of the valid key that it shows.
+
+        :raises ClientRateLimited: the limit is reached.
+        """
+        if identity := self._services.keyring.find(self._http.headers):
+            self._count_key(identity)
+        else:
+            self._count_address()
+
+    def _count_key(self, identity: ClientIdentity) -> None:
+        self.record.key = identity.name
+        limit = self._services.key_limit
+        if limit and not self.is_dry_run:
+            self._obey(limit.take(identity.name), "This key")
+
+    def _count_address(self) -> None:
+        limit = self._services.address_limit
+        if limit:
+            self._obey(limit.take(self._http.remote_addr or ""), "An address without a valid key")
+
+    def _obey(self, allowance: Allowance | None, whose: str) -> None:
+        self.allowance = allowance
+        if allowance and not allowance.granted:
+            raise refusal(allowance, whose)
 
     def admit(self) -> None:
         """Take one of the places for requests, until this one ends. :raises GatewayBusy: there is none."""
@@ -134,7 +179,12 @@ class Exchange:
     @property
     def is_dry_run(self) -> bool:
         """Whether the client only wants to know who would serve this."""
-        return self._http.headers.get("x-gateway-dry-run", "").strip().lower() in ("1", "true", "yes", "on")
+        return self._http.method == "POST" and self._http.headers.get("x-gateway-dry-run", "").strip().lower() in (
+            "1",
+            "true",
+            "yes",
+            "on",
+        )
 
     def _max_wait_s(self) -> float:
         """Return how long the client is willing to wait for quota. :raises InvalidRequest: that is no number of seconds."""
@@ -210,3 +260,15 @@ def too_large(most: int) -> PayloadTooLarge:
 def begin_exchange() -> None:
     """Flask's before_request hook."""
     g.exchange = Exchange(request, services())
+    if is_public(request):
+        g.exchange.enter_publicly()
+
+
+def is_public(http: Request) -> bool:
+    """Whether a request is one of those that need no key and are limited; paths and methods that nobody knows are."""
+    if http.method == "OPTIONS":
+        return False
+    rule = http.url_rule
+    if rule is None:
+        return True
+    return not (rule.rule.startswith(KEYED) or rule.endpoint in UNLIMITED or rule.endpoint.endswith("static"))

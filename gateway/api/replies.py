@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import re
+import time
 import traceback
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -22,6 +23,7 @@ from gateway.errors import (
     RequestError,
     UnknownPath,
 )
+from gateway.ratelimit import Allowance
 from gateway.routing.dispatcher import OpenedStream
 from gateway.routing.route import Route
 
@@ -95,6 +97,14 @@ def attempt_headers(attempts: Sequence[Attempt]) -> dict[str, str]:
     return {"x-gateway-attempts": str(len(attempts)), "x-gateway-trail": trail}
 
 
+def allowance_headers(allowance: Allowance) -> dict[str, str]:
+    return {
+        "X-RateLimit-Limit": str(allowance.limit[0]),
+        "X-RateLimit-Remaining": str(allowance.remaining),
+        "X-RateLimit-Reset": str(math.ceil(time.time() + allowance.more_in_s)),
+    }
+
+
 def safe_name(name: str) -> str:
     """Return a name as a header may carry it: what input or a catalog says must not end or forge one."""
     return _UNSAFE.sub("_", name)
@@ -161,6 +171,8 @@ def finish_reply(response: Response) -> Response:
     response.headers["x-gateway-request-id"] = response.headers["x-request-id"] = current.id
     if current.speaks_anthropic:
         response.headers["request-id"] = current.id
+    if current.allowance:
+        response.headers.update(allowance_headers(current.allowance))
     if not current.streams:
         current.record.status = current.record.status or response.status_code
         current.end()

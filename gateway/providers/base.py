@@ -115,3 +115,12 @@ class Provider(ABC):
         :raises Draining: the worker stops.
         """
         return None
+
+    def try_credential(self, credential: Credential, limits: CallLimits, handle: Handle) -> bool:
+        """Make a call that costs nothing and that a wrong credential fails; return whether there is such a call.
+
+        Blocks until `limits.deadline_mono`.
+
+        :raises UpstreamError: it failed. :raises Draining: the worker stops.
+        """
+        return False

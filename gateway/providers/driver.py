@@ -139,6 +139,10 @@ class HttpProvider(Provider):
         """Return what a page of the list says."""
         raise NotImplementedError
 
+    def credential_request(self, credential: Credential) -> UpstreamRequest | None:
+        """Return a call that costs nothing and that a wrong credential fails, None where there is none."""
+        return self.models_request(credential, None) if self.row.discover else None
+
     def error_of(self, status: int, headers: Headers, payload: Any, candidate: Candidate) -> UpstreamError:
         """Return what a failing answer means, with what it says of quotas."""
         error = self.classify_error(status, headers, payload, candidate)
@@ -194,8 +198,15 @@ class HttpProvider(Provider):
         check_vectors(vectors)
         return EmbeddingAnswer(vectors, tokens, dropped, quota)
 
+    def try_credential(self, credential: Credential, limits: CallLimits, handle: Handle) -> bool:
+        request = self.credential_request(credential)
+        if request is None:
+            return False
+        self._fetch(request, self._no_model(credential), limits, handle)
+        return True
+
     def list_models(self, credential: Credential, limits: CallLimits, handle: Handle) -> Listing | None:
-        no_model = Candidate(self.row, Model(provider=self.row.key, id="models"), credential)
+        no_model = self._no_model(credential)
         pages: list[ModelsPage] = []
         page = None
         while (request := self.models_request(credential, page)) is not None:
@@ -209,6 +220,10 @@ class HttpProvider(Provider):
                 raise UpstreamGarbled("The provider's list of models had no end.", upstream_status=200)
         with reading():
             return _listing_of(pages) if pages else None
+
+    def _no_model(self, credential: Credential) -> Candidate:
+        """Return whom a call is charged to that is about no model."""
+        return Candidate(self.row, Model(provider=self.row.key, id="models"), credential)
 
     def _fetch(
         self, call: UpstreamRequest, candidate: Candidate, limits: CallLimits, handle: Handle

@@ -153,6 +153,9 @@ class Adapter(openai_compatible.Adapter):
     def models_request(self, credential: Credential, page: str | None) -> UpstreamRequest | None:
         return self.get(credential, page or "/models")
 
+    def credential_request(self, credential: Credential) -> UpstreamRequest | None:
+        return self.get(credential, "/key")  # 2026-11: .../limits; the list of models needs no key
+
     def decode_models(self, payload: Any, page: str | None) -> ModelsPage:
         entries = payload["data"]
         free = [entry["id"] for entry in entries if is_free(entry) and speaks(entry)]

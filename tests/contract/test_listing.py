@@ -34,10 +34,18 @@ def limits():
     return CallLimits(1, 5, 5, time.monotonic() + 5)
 
 
+def build(adapter, *, keyless=False, discover=True):
+    credential_env = None if keyless else "P_API_KEY"
+    row = ProviderRow(key="p", adapter=adapter, base_url=BASE_URL, credential_env=credential_env, discover=discover)
+    return load_adapter(adapter)(row, Transport(), Notes())
+
+
 def list_models(adapter, *, base_url=BASE_URL, secret="s", keyless=False):
-    row = ProviderRow(key="p", adapter=adapter, base_url=base_url, credential_env=None if keyless else "P_API_KEY")
-    provider = load_adapter(adapter)(row, Transport(), Notes())
-    return provider.list_models(Credential("p", 1, base_url, secret), limits(), Handle())
+    return build(adapter, keyless=keyless).list_models(Credential("p", 1, base_url, secret), limits(), Handle())
+
+
+def try_credential(adapter, *, base_url=BASE_URL, secret="s", discover=True):
+    return build(adapter, discover=discover).try_credential(Credential("p", 1, base_url, secret), limits(), Handle())
 
 
 # --- every protocol ----------------------------------------------------------------------------------------------------
@@ -85,6 +93,23 @@ def test_a_wrong_key_is_an_error(simulator, provider):
     adapter = provider
     with pytest.raises(errors.UpstreamCredentialRejected):
         list_models(adapter, base_url=simulator.base_url(provider), secret="wrong")
+
+
+# --- trying a credential -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("provider", LISTED)
+def test_a_credential_is_tried_by_a_call_that_a_wrong_one_fails(simulator, provider):
+    base_url, good = simulator.base_url(provider), simulator.services[provider].test_key
+    assert try_credential(provider, base_url=base_url, secret=good) is True
+    with pytest.raises(errors.UpstreamCredentialRejected):
+        try_credential(provider, base_url=base_url, secret="wrong")
+
+
+def test_no_credential_is_tried_where_no_call_would_tell():
+    assert try_credential("voyage_ai") is False
+    assert try_credential("sandbox") is False
+    assert try_credential("openai_compatible", discover=False) is False
 
 
 # --- what is free, by protocol -----------------------------------------------------------------------------------------

@@ -12,6 +12,11 @@ from gateway.errors import ConfigurationError
 FILE_NAME = "gateway-key"
 
 
+def make_key() -> str:
+    """Return a new key for a client: 256 random bits."""
+    return "gw-" + secrets.token_urlsafe(32)
+
+
 def load_or_make_key(data_dir: Path) -> str:
     """Return the key kept in the data folder, making it (mode 0600) if there is none yet. Safe between processes.
 
@@ -21,7 +26,7 @@ def load_or_make_key(data_dir: Path) -> str:
     try:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not path.exists():
-            _write_once(path, "gw-" + secrets.token_urlsafe(32))
+            _write_once(path, make_key())
         key = path.read_bytes().decode("ascii", "replace").strip()
     except OSError as error:
         problem = f"GATEWAY_DATA_DIR: the folder cannot be used ({error.strerror}); set it to one that can be written"

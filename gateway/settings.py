@@ -17,7 +17,7 @@ Switch = Literal["on", "off", "auto"]
 RateLimit = tuple[int, int]  # (requests, seconds)
 
 _SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
-_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+KEY_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")  # of a client's key
 _ORIGIN = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://[A-Za-z0-9_.-]+(:[0-9]{1,5})?")
 
 
@@ -295,7 +295,7 @@ def _keys(value: str) -> tuple[tuple[str, str], ...]:
         name, colon, key = part.partition(":")
         if not colon:
             name, key = ("default" if position == 1 else f"key-{position}"), part
-        if not _NAME.fullmatch(name) or not key or not key.isascii() or not key.isprintable() or " " in key:
+        if not KEY_NAME.fullmatch(name) or not key or not key.isascii() or not key.isprintable() or " " in key:
             raise ValueError
         keys.append((name, key))
     if not keys:
@@ -307,7 +307,7 @@ def _hashes(value: str) -> tuple[ClientKey, ...]:
     found = []
     for part in filter(None, re.split(r"[,\s]+", value)):
         name, _, digest = part.partition(":")
-        if not _NAME.fullmatch(name) or not re.fullmatch(r"[0-9a-fA-F]{64}", digest):
+        if not KEY_NAME.fullmatch(name) or not re.fullmatch(r"[0-9a-fA-F]{64}", digest):
             raise ValueError
         found.append(ClientKey(name, digest.lower()))
     if not found:

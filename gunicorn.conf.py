@@ -23,6 +23,13 @@ worker_connections = settings.threads + 1000
 keepalive = 95  # must outlast the proxy's idle time (nginx 60 s, Heroku 90 s), or it closes under a request
 timeout = 120  # of a worker's own heartbeat, not of a request
 graceful_timeout = 26  # running requests get 20 s of it (lifecycle.LAST_S); platforms kill after 30 s
+# What a request may hold before its body; together with MAX_REQUEST_BYTES, that is all of it.
+limit_request_line = 4094
+limit_request_fields = 100
+limit_request_field_size = 8190
+# Nobody in front decides scheme or path by a header, be it on this machine: proxies are TRUSTED_PROXY_HOPS's affair.
+forwarder_headers = ""
+secure_scheme_headers = {}  # type: ignore[var-annotated]
 accesslog = None  # the gateway writes its own line a request
 loglevel = "warning"
 control_socket_disable = True

@@ -168,6 +168,7 @@ def finish_reply(response: Response) -> Response:
     current = exchange()
     if current.leaves_much_unread:
         response.headers["Connection"] = "close"
+    response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["x-gateway-request-id"] = response.headers["x-request-id"] = current.id
     if current.speaks_anthropic:
         response.headers["request-id"] = current.id

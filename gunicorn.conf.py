@@ -31,6 +31,7 @@ limit_request_field_size = 8190
 forwarder_headers = ""
 secure_scheme_headers = {}  # type: ignore[var-annotated]
 accesslog = None  # the gateway writes its own line a request
+logger_class = "gateway.serverlog.ServerLog"
 loglevel = "warning"
 control_socket_disable = True
 

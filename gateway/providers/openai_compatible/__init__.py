@@ -258,7 +258,7 @@ class Adapter(HttpProvider):
             retry_after_s = max((reading.resets_in_s or 0.0 for reading in spent), default=0.0) or None
         error = kind(message, upstream_status=status, retry_after_s=retry_after_s)
         if error.status == 400:  # otherwise no field of the request is at fault, whatever the provider puts there
-            error.param = facts.param
+            error.param = presentable(facts.param, candidate.credential.secret) if facts.param else None
         return error
 
     def read_facts(self, payload: Any) -> ErrorFacts:

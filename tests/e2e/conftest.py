@@ -5,8 +5,8 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -26,6 +26,7 @@ from tests.e2e.simulator import Simulator
 ROOT = Path(__file__).resolve().parents[2]
 KEY = "sk-test"
 BOOT_S = 15.0
+LISTENING = re.compile(r"^Listening on http://\S+:(\d+)", re.MULTILINE)
 TIMEOUT_S = 30.0  # of one read of a helper
 
 
@@ -141,12 +142,11 @@ class LineStream:
 class Gateway:
     """A running gateway. `log` is what it has printed so far, `data_dir` where its state lives."""
 
-    def __init__(self, process: subprocess.Popen[bytes], port: int, key: str, data_dir: Path, log_path: Path) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], key: str, data_dir: Path, log_path: Path) -> None:
         self.process = process
-        self.port = port
+        self.port = 0  # until it listens
         self.key = key
         self.data_dir = data_dir
-        self.url = f"http://127.0.0.1:{port}"
         self.pid = process.pid
         self._log_path = log_path
 
@@ -155,6 +155,10 @@ class Gateway:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
 
     def log(self) -> str:
         return self._log_path.read_text(errors="replace")
@@ -210,19 +214,18 @@ StartGateway = Callable[..., Gateway]
 
 
 def _start(env: Mapping[str, str], data_dir: Path, *, workers: int = 2, threads: int = 16, key: str = KEY) -> Gateway:
-    """Start a gateway on a free port and return it once it answers /healthz, after at most 15 s.
+    """Start a gateway on a port that the system chooses and return it once it answers /healthz, after at most 15 s.
 
     The environment is `env` and next to nothing else: discovery is off unless `env` says otherwise.
 
     :raises RuntimeError: it ended or did not answer; the message has what it printed.
     """
-    port = _free_port()
     log_path = data_dir.parent / f"{data_dir.name}.log"
     variables = {
         "PATH": os.environ.get("PATH", ""),
         "HOME": str(data_dir),
         "HOST": "127.0.0.1",
-        "PORT": str(port),
+        "PORT": "0",
         "WEB_CONCURRENCY": str(workers),
         "GATEWAY_THREADS": str(threads),
         "GATEWAY_API_KEY": key,
@@ -240,7 +243,7 @@ def _start(env: Mapping[str, str], data_dir: Path, *, workers: int = 2, threads:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    gateway = Gateway(process, port, key, data_dir, log_path)
+    gateway = Gateway(process, key, data_dir, log_path)
     if not _answers(gateway):
         code = gateway.stop(grace_s=1)
         raise RuntimeError(f"the gateway did not start (exit code {code}):\n{gateway.log()[-8000:]}")
@@ -250,18 +253,13 @@ def _start(env: Mapping[str, str], data_dir: Path, *, workers: int = 2, threads:
 def _answers(gateway: Gateway) -> bool:
     until = time.monotonic() + BOOT_S
     while time.monotonic() < until and gateway.process.poll() is None:
-        with suppress(OSError, http.client.HTTPException):
-            if gateway.get("/healthz").status == 200:
-                return True
+        if listening := LISTENING.search(gateway.log()):
+            gateway.port = int(listening[1])
+            with suppress(OSError, http.client.HTTPException):
+                if gateway.get("/healthz").status == 200:
+                    return True
         time.sleep(0.02)
     return False
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _encode(body: Any) -> bytes | None:

@@ -11,14 +11,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
-from gateway.routing.outlook import REFRESH_S
 from gateway.state import store_from_url
 from gateway.state.base import Recovery
 from tests.e2e.simulator import Simulator
@@ -142,9 +141,10 @@ class LineStream:
 class Gateway:
     """A running gateway. `log` is what it has printed so far, `data_dir` where its state lives."""
 
-    def __init__(self, process: subprocess.Popen[bytes], key: str, data_dir: Path, log_path: Path) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], workers: int, key: str, data_dir: Path, log_path: Path) -> None:
         self.process = process
         self.port = 0  # until it listens
+        self.workers = workers
         self.key = key
         self.data_dir = data_dir
         self.pid = process.pid
@@ -188,12 +188,24 @@ class Gateway:
         return {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json", **(headers or {})}
 
     def forget_failures(self) -> None:
-        """Let no failure so far rest a provider, or tell of its health; every worker knows when this returns."""
-        store = store_from_url(f"sqlite:///{self.data_dir}/state.sqlite3")
-        if rests := store.snapshot().rests:
-            store.write([Recovery(scope, store.now()) for scope in rests])
-        store.close()
-        time.sleep(REFRESH_S)
+        """Let no failure so far rest a provider. For a gateway of one worker, which knows it when this returns."""
+        assert self.workers == 1, "the others would hear of it later"
+        until = time.monotonic() + TIMEOUT_S
+        self._recover_all()
+        while self._rests_somebody():  # a broken stream is noted just after its end, and a late store asked again after a while
+            assert time.monotonic() < until
+            time.sleep(0.05)
+            self._recover_all()
+
+    def _recover_all(self) -> None:
+        with closing(store_from_url(f"sqlite:///{self.data_dir}/state.sqlite3")) as store:
+            if rests := store.snapshot().rests:
+                store.write([Recovery(scope, store.now()) for scope in rests])
+
+    def _rests_somebody(self) -> bool:
+        """Whether a chat model is resting; for the answer the gateway reads its state anew."""
+        candidates = self.get("/v1/routing/status?model=auto").json["candidates"]
+        return any(candidate["out_because"] in ("cooldown", "probing") for candidate in candidates)
 
     def terminate(self) -> None:
         """Send SIGTERM to the master and return at once."""
@@ -243,7 +255,7 @@ def _start(env: Mapping[str, str], data_dir: Path, *, workers: int = 2, threads:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    gateway = Gateway(process, key, data_dir, log_path)
+    gateway = Gateway(process, workers, key, data_dir, log_path)
     if not _answers(gateway):
         code = gateway.stop(grace_s=1)
         raise RuntimeError(f"the gateway did not start (exit code {code}):\n{gateway.log()[-8000:]}")

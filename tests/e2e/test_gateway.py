@@ -53,7 +53,8 @@ STREAM_FAULTS = {
 def gateway(simulator, start_gateway, tmp_path_factory):
     path = tmp_path_factory.mktemp("catalog") / "mine.toml"
     path.write_text(CATALOG)
-    return start_gateway({**simulator.env("groq", "cerebras"), "GATEWAY_CATALOG": str(path), "MAX_REQUEST_BYTES": "100000"})
+    env = {**simulator.env("groq", "cerebras"), "GATEWAY_CATALOG": str(path), "MAX_REQUEST_BYTES": "100000"}
+    return start_gateway(env, workers=1)
 
 
 @pytest.fixture(autouse=True)

@@ -40,7 +40,7 @@ def gateway(simulator, start_gateway, tmp_path_factory):
         for key in "abc"
     )
     path.write_text(rows)
-    return start_gateway({"GATEWAY_CATALOG": str(path), "GATEWAY_SANDBOX": "off", "IDLE_TIMEOUT_S": "0.5"})
+    return start_gateway({"GATEWAY_CATALOG": str(path), "GATEWAY_SANDBOX": "off", "IDLE_TIMEOUT_S": "0.5"}, workers=1)
 
 
 def ask(gateway, simulator, scripts, headers=None, **fields):

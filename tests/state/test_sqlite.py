@@ -139,7 +139,7 @@ def test_a_file_deleted_while_open_is_begun_anew(store, path, parts, lost):
     second.close()
 
 
-def test_a_folder_deleted_while_open_is_made_anew(tmp_path, clock):
+def test_a_folder_deleted_while_open_is_made_anew(tmp_path, clock, patience):
     folder = tmp_path / "deep" / "er"
     store = SqliteStore(folder / "state.sqlite3", clock)
     store.reserve([charge()])

@@ -1,8 +1,10 @@
-"""The application in this process (no socket, no thread of gunicorn's, state in memory), and a real redis-server."""
+"""How the tests run side by side; the application in this process (no socket, state in memory); a real redis-server."""
 
+import fcntl
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,8 +21,50 @@ from gateway.state.memory import MemoryStore
 from gateway.telemetry import RequestRecord, Telemetry
 from tests.redis_server import RedisServer
 
+PROCESSES = 4  # most tests with sockets wait more than they work
 KEY = "sk-test"
 AUTH = {"Authorization": f"Bearer {KEY}"}
+
+
+# --- side by side ----------------------------------------------------------------------------------------------------
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Run the tests of one file right here, and several files side by side."""
+    files = {argument.partition("::")[0] for argument in config.args}
+    return 0 if len(files) == 1 and Path(*files).is_file() else PROCESSES
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Let no other test of this run work beside one that is marked `quiet`."""
+    if not hasattr(item.config, "workerinput"):
+        return (yield)
+    folder = Path(item.config.option.basetemp).parent  # of all processes of this run
+    with _turn(folder, alone=item.get_closest_marker("quiet") is not None):
+        return (yield)
+
+
+@contextmanager
+def _turn(folder: Path, *, alone: bool) -> Iterator[None]:
+    """Wait for a turn among the processes that share a folder; it ends with the block."""
+    with open(folder / "door", "w") as door, open(folder / "room", "w") as room:
+        fcntl.flock(door, fcntl.LOCK_EX)
+        fcntl.flock(room, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        if not alone:
+            fcntl.flock(door, fcntl.LOCK_UN)  # who is alone keeps it closed, so that nobody overtakes
+        yield
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show what tests recorded as `figures`, whichever process they ran in."""
+    for report in (*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")):
+        for name, value in report.user_properties:
+            if name == "figures":
+                terminalreporter.write_line(f"{report.nodeid}: {value}")
+
+
+# --- the application -------------------------------------------------------------------------------------------------
 
 
 @dataclass

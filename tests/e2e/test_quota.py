@@ -54,6 +54,7 @@ def ask_at_once(gateways, times, body=ASK):
         return list(threads.map(ask, range(times)))
 
 
+@pytest.mark.quiet  # a store that is late refuses nobody
 def test_a_hundred_at_once_are_as_many_calls_as_the_limit_allows(simulator, start_gateway, limited, state, tmp_path):
     gateway = start_gateway({**limited, **state}, threads=64, data_dir=tmp_path / "state")
     answers = ask_at_once([gateway], 100)
@@ -71,6 +72,7 @@ def test_a_hundred_at_once_are_as_many_calls_as_the_limit_allows(simulator, star
 
 
 @pytest.mark.redis
+@pytest.mark.quiet  # a store that is late refuses nobody
 def test_two_gateways_on_one_redis_keep_one_limit(simulator, start_gateway, limited, empty_redis_url):
     gateways = [start_gateway({**limited, "STATE_URL": empty_redis_url}, threads=32) for _ in range(2)]
     answers = ask_at_once(gateways, 60)
@@ -81,7 +83,8 @@ def test_two_gateways_on_one_redis_keep_one_limit(simulator, start_gateway, limi
         gateway.stop()
 
 
-def test_a_pool_over_real_workers_is_used_to_the_full_and_not_beyond(simulator, start_gateway, state, tmp_path, capsys):
+@pytest.mark.quiet  # a store that is late refuses nobody
+def test_a_pool_over_real_workers_is_used_to_the_full_and_not_beyond(simulator, start_gateway, state, tmp_path, record_property):
     path = tmp_path / "pool.toml"
     path.write_text(catalog(simulator, [(key, key, f"{{ rpd = {POOL_LIMIT} }}") for key in POOL]))
     gateway = start_gateway({"GATEWAY_CATALOG": str(path), "GATEWAY_SANDBOX": "off", **state}, threads=32)
@@ -94,8 +97,7 @@ def test_a_pool_over_real_workers_is_used_to_the_full_and_not_beyond(simulator, 
     served = sum(answer.status == 200 for answer in within + beyond)
     calls = simulator.calls("plain")
     throttled = sum(answer.headers.get("x-gateway-trail", "").count(":429") for answer in within + beyond)
-    with capsys.disabled():
-        print(f"\n{served} of {4 * POOL_LIMIT} allowed were served, {throttled} of {len(calls)} calls throttled")
+    record_property("figures", f"{served} of {4 * POOL_LIMIT} allowed were served, {throttled} of {len(calls)} calls throttled")
     assert {answer.status for answer in within} == {200}  # nobody was refused while a candidate had room
     assert served == 4 * POOL_LIMIT and throttled < 0.02 * len(calls)
     assert {answer.status for answer in beyond} == {200, 429}

@@ -147,25 +147,24 @@ def world(store, clock):
     return World(store, clock)
 
 
-def test_a_pool_serves_what_its_quotas_allow_together(world, capsys):
+def test_a_pool_serves_what_its_quotas_allow_together(world, record_property):
     world.run(per_minute=3 * PER_MINUTE)
-    tell(world, capsys, "three times what one may serve", world.offered)
+    record_property("figures", told(world, "three times what one may serve", world.offered))
     assert world.served >= 0.97 * world.offered and world.throttled < 0.02 * world.calls
     assert world.refused_though_there_was_room == 0
 
 
-def test_a_pool_under_twice_its_load_is_used_to_the_full(world, capsys):
+def test_a_pool_under_twice_its_load_is_used_to_the_full(world, record_property):
     world.run(per_minute=8 * PER_MINUTE)
     allowed = 4 * PER_MINUTE * MINUTES
-    tell(world, capsys, "twice what all may serve", allowed)
+    record_property("figures", told(world, "twice what all may serve", allowed))
     assert world.served >= 0.97 * allowed and world.throttled < 0.02 * world.calls
     assert world.refused_though_there_was_room == 0
 
 
-def tell(world, capsys, load, allowed):
-    with capsys.disabled():
-        print(
-            f"\n{load}: {world.served / allowed:.1%} of the {allowed} that could be served,"
-            f" {world.throttled / max(1, world.calls):.2%} of {world.calls} calls throttled,"
-            f" {world.refused_though_there_was_room} refused while a candidate had room"
-        )
+def told(world, load, allowed):
+    return (
+        f"{load}: {world.served / allowed:.1%} of the {allowed} that could be served,"
+        f" {world.throttled / max(1, world.calls):.2%} of {world.calls} calls throttled,"
+        f" {world.refused_though_there_was_room} refused while a candidate had room"
+    )

@@ -60,6 +60,7 @@ def test_a_dead_redis_is_a_state_error_at_once(clock, lost, clocked):
     store.close()
 
 
+@pytest.mark.quiet
 @pytest.mark.parametrize("scheme", ["redis", "rediss"])
 def test_a_redis_that_hangs_is_a_state_error_soon(lost, scheme):
     with socket.create_server(("127.0.0.1", 0), backlog=50) as server:

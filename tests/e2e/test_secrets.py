@@ -180,7 +180,7 @@ def started(simulator, start_gateway):
         "CLIENT_RATE_LIMIT": "100000/minute",
         "PUBLIC_RATE_LIMIT": "off",
     }
-    return start_gateway(env, key=f"ann:{CLIENT_KEY}")
+    return start_gateway(env, workers=1, key=f"ann:{CLIENT_KEY}")
 
 
 @pytest.fixture
@@ -261,7 +261,7 @@ def test_nothing_comes_out_of_a_state_store_with_a_password(simulator, start_gat
     admin.config_set("requirepass", KEY_MARK)
     url = own_redis.url.replace("//", f"//:{KEY_MARK}@")
     env = {**plant(simulator.env("groq")), "STATE_URL": url, "LOG_LEVEL": "debug", "CLIENT_RATE_LIMIT": "1000/minute"}
-    with start_gateway(env, key=CLIENT_KEY) as gateway:
+    with start_gateway(env, workers=1, key=CLIENT_KEY) as gateway:
         search = Search(gateway)
         for model in ("auto", "groq/openai/gpt-oss-20b", PROMPT.lower()):
             search.post("/v1/chat/completions", {**CHAT, "model": model})

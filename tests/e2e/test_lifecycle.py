@@ -21,7 +21,7 @@ ASK = {"model": "m", "messages": [{"role": "user", "content": "hello"}]}
 STREAM = {**ASK, "stream": True}
 THREADS = 4
 PATIENCE_S = 15.0  # for what takes as long as it takes
-BUSY_S = 0.25  # refusals and health are answered within 50 ms, on a machine that does nothing else
+BUSY_S = 0.25  # refusals and health are answered within 50 ms, on a quiet machine
 
 
 @pytest.fixture
@@ -65,6 +65,7 @@ def connect(gateway):
     return socket.create_connection(("127.0.0.1", gateway.port), timeout=10)
 
 
+@pytest.mark.quiet
 def test_while_every_place_is_taken_the_rest_is_refused_at_once(gateway, simulator):
     with streams(gateway, simulator, THREADS):
         for body in (ASK, STREAM, {**ASK, "messages": [{"role": "user", "content": "x" * 2_000_000}]}):
@@ -82,6 +83,7 @@ def test_while_every_place_is_taken_the_rest_is_refused_at_once(gateway, simulat
     assert status == 200  # the places of clients that left are free again
 
 
+@pytest.mark.quiet
 def test_clients_that_do_not_close_keep_nobody_waiting(gateway):
     request = f"GET /v1/models HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {gateway.key}\r\nConnection: close\r\n\r\n".encode()
     with contextlib.ExitStack() as stack:
@@ -93,6 +95,7 @@ def test_clients_that_do_not_close_keep_nobody_waiting(gateway):
         assert answer.status == 200 and took_s < BUSY_S
 
 
+@pytest.mark.quiet
 def test_silent_connections_hold_no_thread(gateway):
     with contextlib.ExitStack() as stack:
         for _ in range(60):

@@ -50,6 +50,7 @@ def all_fail_within(seconds, store):
         assert time.monotonic() - began < seconds
 
 
+@pytest.mark.quiet
 @pytest.mark.parametrize("clocked", [True, False])
 def test_a_dead_redis_is_a_state_error_at_once(clock, lost, clocked):
     store = RedisStore("redis://127.0.0.1:1/0", clock if clocked else None, lost.append)
@@ -71,6 +72,7 @@ def test_a_redis_that_hangs_is_a_state_error_soon(lost, scheme):
         store.close()
 
 
+@pytest.mark.quiet
 def test_time_outs_in_the_url_change_nothing(lost):
     with socket.create_server(("127.0.0.1", 0)) as server:
         store = RedisStore(f"redis://127.0.0.1:{server.getsockname()[1]}/0?socket_timeout=9&decode_responses=no")

@@ -63,6 +63,7 @@ def failing(*verbs):
         assert time.monotonic() - began < 0.3
 
 
+@pytest.mark.quiet
 def test_a_locked_file_is_unknown_is_not_waited_for_and_nothing_is_done_later(hasty, path):
     hasty.reserve([charge()])
     with open(f"{path}.lock", "w") as lock:
@@ -79,6 +80,7 @@ def test_a_locked_file_is_unknown_is_not_waited_for_and_nothing_is_done_later(ha
     assert not hasty.snapshot().rests and not hasty.snapshot().leases
 
 
+@pytest.mark.quiet
 def test_a_file_locked_by_another_program_is_unknown_and_its_changes_are_lost(hasty, path, lost):
     hasty.reserve([charge()])
     other = sqlite3.connect(path, isolation_level=None)

@@ -1,7 +1,7 @@
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.domain import QuotaReading, Usage
@@ -153,6 +153,7 @@ def test_a_quota_runs_out_at_its_present_rate_or_never():
     assert exhausted_at(quota(10, 0), [], NOW) is None
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 0.4), st.integers(1, 5)), max_size=300), st.integers(1, 20))
 def test_no_minute_ever_holds_more_than_its_limit(steps, limit):
     """Whatever is asked and when: reservations of any 60 seconds stay within the limit, and nothing falls below zero."""

@@ -1,6 +1,6 @@
 """Whatever the state is: nobody who is out is tried, and everybody else is."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.routing.ledger import Asked, Booking
@@ -36,6 +36,7 @@ def build_pool(rests, taken, lessons, leases):
     return pool
 
 
+@settings(deadline=None)
 @given(rests, taken, lessons, leases, st.sampled_from([None, "none", "low", "high"]))
 def test_nobody_who_is_out_is_tried_and_everybody_else_is(rests, taken, lessons, leases, effort):
     pool = build_pool(rests, taken, lessons, leases)

@@ -2,7 +2,7 @@ import random
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.routing.evidence import UNKNOWN, Health
@@ -81,6 +81,7 @@ tiers = st.sampled_from([None, "low", "medium", "high"])
 efforts = st.sampled_from([None, "none", "minimal", "low", "medium", "high"])
 
 
+@settings(deadline=None)
 @given(healths, shares, shares, st.integers(0, 1000), tiers, efforts, st.sampled_from(sorted(PROFILES)))
 def test_a_score_lies_between_zero_and_one_and_rises_with_success(health, more, headroom, calls, tier, effort, profile):
     model = replace(ONE.model, reasoning_tier=tier)

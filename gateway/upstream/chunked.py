@@ -16,28 +16,26 @@ MAX_LINE_BYTES = 65536  # of a chunk's size with its extensions, or of a trailer
 _SIZE = re.compile(rb"\s*([0-9A-Fa-f]{1,15})\s*(?:;|$)")  # and extensions
 
 
-class BadChunk(Exception):
-    """What stands between two chunks is no size."""
-
-
 class Dechunker:
-    """Gives the content of a chunked body. `ended`: its last chunk and the trailers are through."""
+    """Gives the content of a chunked body.
+
+    `ended`: its last chunk and the trailers are through. `broken`: what stands between two chunks is no size; the content
+    before that was given, wherever the bytes were cut.
+    """
 
     def __init__(self) -> None:
         self.ended = False
+        self.broken = False
         self._held = b""  # a line that is not whole yet
         self._left = 0  # bytes of the present chunk
         self._expects: Literal["size", "line end", "trailer"] = "size"
 
     def feed(self, data: bytes) -> bytes:
-        """Return the content in these bytes. What follows the end is left out.
-
-        :raises BadChunk: they are not chunked.
-        """
+        """Return the content in these bytes. What follows the end, or what is not chunked, is left out."""
         data = self._held + data if self._held else data
         pieces = []
         position = 0
-        while not self.ended:
+        while not (self.ended or self.broken):
             if self._left:
                 piece = data[position : position + self._left]
                 pieces.append(piece)
@@ -57,20 +55,23 @@ class Dechunker:
             position = line_end + 1
         self._held = data[position:]
         if len(self._held) > MAX_LINE_BYTES:
-            raise BadChunk
+            self.broken = True
         return b"".join(pieces)
 
     def _take(self, line: bytes) -> None:
         if self._expects == "size":
-            size = _SIZE.match(line)
-            if not size:
-                raise BadChunk
-            self._left = int(size[1], 16)
-            if not self._left:
-                self._expects = "trailer"
+            self._take_size(line)
         elif self._expects == "line end":
-            if line.strip():
-                raise BadChunk
+            self.broken = bool(line.strip())
             self._expects = "size"
         elif not line.strip():
             self.ended = True
+
+    def _take_size(self, line: bytes) -> None:
+        size = _SIZE.match(line)
+        if size is None:
+            self.broken = True
+            return
+        self._left = int(size[1], 16)
+        if not self._left:
+            self._expects = "trailer"

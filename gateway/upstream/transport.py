@@ -37,7 +37,7 @@ from gateway.errors import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
-from gateway.upstream.chunked import BadChunk, Dechunker
+from gateway.upstream.chunked import Dechunker
 from gateway.upstream.watch import Handle
 
 MAX_BODY_BYTES = 128 * 1024 * 1024  # of a whole answer: more than any model sends, less than hurts the process
@@ -284,14 +284,12 @@ class _Response(http.client.HTTPResponse):
         if not self.chunked or self.isclosed():
             return super().read1(n)
         while not self._dechunker.ended:
+            if self._dechunker.broken:
+                raise BadChunking
             data = self.fp.read1(READ_BYTES)
             if not data:
                 raise http.client.IncompleteRead(b"")
-            try:
-                content = self._dechunker.feed(data)
-            except BadChunk:
-                raise BadChunking from None
-            if content:
+            if content := self._dechunker.feed(data):
                 return content
         self._close_conn()  # type: ignore[attr-defined]
         return b""
@@ -299,7 +297,7 @@ class _Response(http.client.HTTPResponse):
     @property
     def has_bytes(self) -> bool:
         """Whether a read would have something at once. The socket must not block."""
-        return self._dechunker.ended or bool(self.fp.peek(1))
+        return self._dechunker.ended or self._dechunker.broken or bool(self.fp.peek(1))
 
 
 class _NotingConnection(HTTPConnection):

@@ -1,6 +1,6 @@
 import pytest
 
-from gateway.upstream.chunked import MAX_LINE_BYTES, BadChunk, Dechunker
+from gateway.upstream.chunked import MAX_LINE_BYTES, Dechunker
 
 BODIES = {
     "two chunks": (b"3\r\nabc\r\n4\r\ndefg\r\n0\r\n\r\n", b"abcdefg"),
@@ -49,13 +49,17 @@ def test_what_follows_the_end_is_left_out():
         b"1" * 16 + b"\r\n",
     ],
 )
-def test_what_is_not_chunked_is_refused(body):
-    with pytest.raises(BadChunk):
-        dechunk([body])
+def test_what_is_not_chunked_breaks_it_after_what_stood_before(body):
+    before = b"3\r\nabc\r\n"
+    for cut in range(len(before + body)):
+        dechunker = Dechunker()
+        content = dechunker.feed((before + body)[:cut]) + dechunker.feed((before + body)[cut:])
+        assert content.startswith(b"abc") and dechunker.broken and not dechunker.ended
 
 
-def test_a_line_without_end_is_refused():
+def test_a_line_without_end_breaks_it():
     dechunker = Dechunker()
     dechunker.feed(b"1;" + b"x" * (MAX_LINE_BYTES - 2))
-    with pytest.raises(BadChunk):
-        dechunker.feed(b"x")
+    assert not dechunker.broken
+    dechunker.feed(b"x")
+    assert dechunker.broken

@@ -113,11 +113,16 @@ class UpstreamResponse:
     def read_all(self, limits: CallLimits) -> bytes:
         """Return the whole body, however it drips, before the deadline. Errors as for `read`."""
         pieces, size = [], 0
-        while piece := self.read(min(limits.idle_s, limits.deadline_mono - time.monotonic())):
-            pieces.append(piece)
-            size += len(piece)
-            if size > MAX_BODY_BYTES:
-                raise UpstreamGarbled("The provider's answer was larger than any real one.", upstream_status=self.status)
+        try:
+            while piece := self.read(min(limits.idle_s, limits.deadline_mono - time.monotonic())):
+                pieces.append(piece)
+                size += len(piece)
+                if size > MAX_BODY_BYTES:
+                    raise UpstreamGarbled("The provider's answer was larger than any real one.", upstream_status=self.status)
+        except UpstreamTimeout as error:
+            if time.monotonic() >= limits.deadline_mono:  # the watch and the socket see it at the same time
+                raise _too_late() from error
+            raise
         return b"".join(pieces)
 
     def close(self, *, finished: bool = False) -> None:
@@ -212,8 +217,8 @@ class Transport:
                     raise interruption(handle)
         except GatewayError as error:
             handle.disarm()
-            if handle.expired and not handle.ended and time.monotonic() < limits.deadline_mono:
-                raise UpstreamTimeout("The provider did not begin to answer in time.", phase="first_token") from error
+            if handle.expired and not handle.ended:
+                raise _timeout("first_token") from error
             raise
         finally:
             _current.handle = None
@@ -478,7 +483,7 @@ def interruption(handle: Handle) -> GatewayError:
         return ClientGone("The client closed its connection.")
     if handle.ended == "drained":
         return Draining("The gateway is shutting down; send the request again.", retry_after_s=1)
-    return UpstreamTimeout("The provider did not finish in time.", phase="total")
+    return _too_late()
 
 
 def map_error(error: BaseException, phase: TimeoutPhase = "idle") -> UpstreamError | None:
@@ -512,7 +517,13 @@ def _connect_timeout(phase: TimeoutPhase) -> UpstreamError:
 
 
 def _timeout(phase: TimeoutPhase) -> UpstreamError:
+    if phase == "first_token":
+        return UpstreamTimeout("The provider did not begin to answer in time.", phase=phase)
     return UpstreamTimeout("The provider was silent for too long.", phase=phase)
+
+
+def _too_late() -> UpstreamTimeout:
+    return UpstreamTimeout("The provider did not finish in time.", phase="total")
 
 
 def _reset(phase: TimeoutPhase) -> UpstreamError:

@@ -29,6 +29,10 @@ LISTENING = re.compile(r"^Listening on http://\S+:(\d+)", re.MULTILINE)
 TIMEOUT_S = 30.0  # of one read of a helper
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fault-table", metavar="FILE", help="where test_faults.py writes what became of each fault, as Markdown")
+
+
 # --- fixtures -------------------------------------------------------------------------------------------------------
 
 
@@ -47,18 +51,15 @@ def fresh_simulator(request: pytest.FixtureRequest) -> None:
 
 @pytest.fixture(scope="module")
 def start_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartGateway]:
-    """Return a function that starts a gateway: `start_gateway(env, workers=2, threads=16, key="sk-test", data_dir=None)`.
+    """Return a function that starts a gateway: `start_gateway(env, data_dir=None)`, with the options of `open_gateway`.
 
     What a test does not stop itself is stopped after the module. Where gateways should not outlive a test, use
     `with start_gateway(...) as gateway:`.
     """
     started: list[Gateway] = []
 
-    def start(
-        env: Mapping[str, str], *, workers: int = 2, threads: int = 16, key: str = KEY, data_dir: Path | None = None
-    ) -> Gateway:
-        data_dir = data_dir or tmp_path_factory.mktemp("gateway")
-        gateway = _start(env, data_dir, workers=workers, threads=threads, key=key)
+    def start(env: Mapping[str, str], *, data_dir: Path | None = None, **options: Any) -> Gateway:
+        gateway = open_gateway(env, data_dir or tmp_path_factory.mktemp("gateway"), **options)
         started.append(gateway)
         return gateway
 
@@ -225,10 +226,13 @@ class Gateway:
 StartGateway = Callable[..., Gateway]
 
 
-def _start(env: Mapping[str, str], data_dir: Path, *, workers: int = 2, threads: int = 16, key: str = KEY) -> Gateway:
+def open_gateway(
+    env: Mapping[str, str], data_dir: Path, *, workers: int = 2, threads: int = 16, key: str = KEY, app: str = "app:app"
+) -> Gateway:
     """Start a gateway on a port that the system chooses and return it once it answers /healthz, after at most 15 s.
 
-    The environment is `env` and next to nothing else: discovery is off unless `env` says otherwise.
+    The environment is `env` and next to nothing else: discovery is off unless `env` says otherwise. `app` is what
+    gunicorn loads.
 
     :raises RuntimeError: it ended or did not answer; the message has what it printed.
     """
@@ -247,7 +251,7 @@ def _start(env: Mapping[str, str], data_dir: Path, *, workers: int = 2, threads:
     }
     with log_path.open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "gunicorn", "app:app"],
+            [sys.executable, "-m", "gunicorn", app],
             cwd=ROOT,
             env=variables,
             stdin=subprocess.DEVNULL,

@@ -1,5 +1,6 @@
 """Streams from a real socket to a client: what breaks, when, and what the client then has. Without gunicorn, whose part
-of it `serve` plays: it writes what the relay yields to the client's socket.
+of it `serve` plays: it writes what the relay yields to the client's socket. What gunicorn need not be spared for stands in
+`faults.py`.
 """
 
 import json
@@ -17,8 +18,6 @@ from gateway.errors import (
     UpstreamError,
     UpstreamFailed,
     UpstreamGarbled,
-    UpstreamReset,
-    UpstreamTimeout,
 )
 from gateway.providers.openai_compatible import Adapter
 from gateway.routing.commit import begin_stream
@@ -26,7 +25,7 @@ from gateway.upstream import watch as watching
 from gateway.upstream.relay import Relay, RelayLimits
 from gateway.upstream.transport import CallLimits, Transport
 from gateway.upstream.watch import Watch
-from tests.e2e.simulator import cut_after, raw, reply, stall, stall_after, stream
+from tests.e2e.simulator import cut_after, raw, reply, stall_after, stream
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
 CHUNKED = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -145,20 +144,12 @@ NEVER_BEGUN = {
     "a text is a number": (stream([part({"content": [{"type": "text", "text": 5}]}), END]), UpstreamGarbled),
     "a choice is a string": (stream([{"choices": ["x"]}, END]), UpstreamGarbled),
     "content with an odd end": (stream([part({"content": "a"}, {})]), UpstreamGarbled),
-    "aborted": (stream([part({"role": "assistant", "content": ""}), part({}, "abort")]), UpstreamFailed),
     "an empty eos": (stream([part({"role": "assistant", "content": ""}), part({}, "eos")]), UpstreamFailed),
-    "calls promised, none sent": (stream([part({}, "tool_calls")]), UpstreamFailed),
     "a call without a name": (
         stream([part({"tool_calls": [{"index": 0, "id": "a", "function": {"arguments": "{}"}}]}), part({}, "tool_calls")]),
         UpstreamGarbled,
     ),
-    "an event named error": (stream([("error", "Internal Server Error")], done=False), UpstreamFailed),
     "notes, then nothing": (stream([part({"annotations": [1]})], done=False), UpstreamGarbled),
-    "a bad chunk size": (raw(CHUNKED + b"zz\r\n"), UpstreamGarbled),
-    "a cut": (
-        cut_after(n_events=1, answer=stream([part({"role": "assistant", "content": "", "name": "bot"}), END])),
-        UpstreamReset,
-    ),
     "JSON with an odd end": (reply(200, {"choices": [{"message": {"content": "a"}, "finish_reason": {}}]}), UpstreamGarbled),
     "JSON with odd calls": (
         reply(200, {"choices": [{"message": {"content": "a", "tool_calls": 5}, "finish_reason": "stop"}]}),
@@ -189,25 +180,6 @@ def test_a_break_that_nobody_has_seen_is_no_break(bench, monkeypatch):
     monkeypatch.setattr("gateway.providers.openai_compatible.ChunkDecoder.decode", broken)
     served = bench.serve(stall_after(n_events=1, answer=stream([say("a")])))
     assert isinstance(served.error, UpstreamGarbled)
-    assert bench.simulator.requests[-1].wait_ended(1.0) == "client_closed"
-
-
-DRIP: list[bytes | float] = [0.1, b"x"] * 60
-LATE = {
-    "silence": stall(),
-    "headers that drip": raw(b"HTTP/1.1 200 OK\r\nX: ", *DRIP),
-    "silence after the headers": stall_after(n_events=0, answer=stream([])),
-    "comments": stream([END], comments=["x"] * 60, comment_pause_s=0.05),
-    "empty deltas": stream([part({"role": "assistant", "content": ""})] * 60, pause_s=0.05),
-    "a chunk size that drips": raw(CHUNKED + b"5;", *DRIP),
-}
-
-
-@pytest.mark.parametrize("case", LATE)
-def test_the_first_word_is_not_waited_for_longer_than_its_limit(bench, case):
-    served = bench.serve(LATE[case], first_token_s=0.4)
-    assert isinstance(served.error, UpstreamTimeout) and served.error.phase == "first_token"
-    assert 0.35 < served.took_s < 0.9
     assert bench.simulator.requests[-1].wait_ended(1.0) == "client_closed"
 
 
@@ -270,11 +242,6 @@ def test_an_error_is_told_at_once_and_in_its_own_words(bench, case, idle_s):
     assert served.is_broken and "boom" in served.events[-2]["error"]["message"] and served.took_s < 0.5
 
 
-def test_an_event_named_error_is_one_whatever_its_data(bench):
-    served = bench.serve(stall_after(n_events=2, answer=stream([say("a"), ("error", "Internal Server Error")])))
-    assert served.is_broken and served.took_s < 0.5
-
-
 JSON_ANSWERS: dict[str, tuple[dict, str | None, str]] = {
     "without a finish reason": ({"content": "hi"}, None, "stop"),
     "with calls": ({"content": None, "tool_calls": [{"id": "a", "index": 0, "function": {"name": "f"}}] * 2}, None, "tool_calls"),
@@ -332,6 +299,7 @@ def test_a_finished_stream_that_stays_open_is_over_in_time(bench, case, idle_s):
 
 
 COMMENTS: list[bytes | float] = [0.1, b": x\n\n"] * 60
+DRIP: list[bytes | float] = [0.1, b"x"] * 60
 ENDLESS = {
     "lively": stream([say("a")] * 200, pause_s=0.05),
     "silent": stall_after(n_events=1, answer=stream([say("a")])),
@@ -340,10 +308,9 @@ ENDLESS = {
 }
 
 
-@pytest.mark.parametrize("idle_s", [5.0, 120.0], ids=["without heartbeats", "with heartbeats"])
 @pytest.mark.parametrize("case", ENDLESS)
-def test_no_stream_outlives_its_limit(bench, case, idle_s):
-    served = bench.serve(ENDLESS[case], stream_max_s=0.6, idle_s=idle_s)
+def test_no_stream_with_heartbeats_outlives_its_limit(bench, case):
+    served = bench.serve(ENDLESS[case], stream_max_s=0.6, idle_s=120.0)
     assert served.is_broken and served.ends[0].error.phase == "total"
     assert "STREAM_MAX_S" in served.events[-2]["error"]["message"]
     assert 0.5 < served.took_s < 1.1

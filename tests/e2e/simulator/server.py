@@ -46,10 +46,12 @@ class Rule:
 class Simulator:
     """All providers on one port of the loopback interface, until it is closed. Thread-safe.
 
-    Unscripted, each answers as its documentation says. `requests` has every request in order of arrival.
+    Unscripted, each answers as its documentation says. `requests` has every request in order of arrival. `keeps_alive`
+    False: each request has a connection of its own, so that a broken one is never repeated as a stale one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, keeps_alive: bool = True) -> None:
+        self._keeps_alive = keeps_alive
         self.requests: list[Request] = []
         self._rules: list[Rule] = []
         self._constant: list[Rule] = []
@@ -76,6 +78,11 @@ class Simulator:
     def base_url(self, provider: str) -> str:
         """Return what stands for the provider's documented base URL (contract §1)."""
         return self.services[provider].base_url(self.url)
+
+    @staticmethod
+    def key_prefix(provider: str) -> str:
+        """Return what every credential begins with that the provider accepts."""
+        return next(kind.test_key for kind in SERVICES if kind.name == provider)
 
     def env(self, *providers: str) -> dict[str, str]:
         """Return the gateway's variables that make it use these providers here, all of the catalog's for none."""
@@ -170,7 +177,7 @@ class Simulator:
 
     def _accept(self) -> None:
         for number, sock in enumerate(self._accepted(), start=1):
-            connection = Connection(sock, number)
+            connection = Connection(sock, number, keeps_alive=self._keeps_alive)
             thread = threading.Thread(target=self._serve, args=(connection,), name=f"simulator-{number}", daemon=True)
             with self._changed:
                 self._connections.add(connection)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 Ending = Literal["answered", "client_closed", "cut", "reset", "stopped"]
 Framing = Literal["length", "chunked", "close"]
 
+TLS_HANDSHAKE = b"\x16"  # the first byte of a TLS connection
 MAX_S = 60.0  # nothing here waits longer, whatever a test forgot
 REASONS = {
     200: "OK",
@@ -92,9 +93,10 @@ class Connection:
 
     request: Request
 
-    def __init__(self, sock: socket.socket, number: int) -> None:
+    def __init__(self, sock: socket.socket, number: int, *, keeps_alive: bool = True) -> None:
         self.number = number
         self.is_open = True
+        self._keeps_alive = keeps_alive
         self._sock = sock
         self._buffer = bytearray()
         self._framing: Framing = "length"
@@ -105,9 +107,12 @@ class Connection:
     # --- reading ---------------------------------------------------------------------------------------------------
 
     def read_request(self) -> Request | None:
-        """Return the next request, None where the client closed the idle connection."""
+        """Return the next request, None where the client closed the idle connection, or speaks TLS here."""
         while b"\r\n\r\n" not in self._buffer:
             if not self._receive():
+                return None
+            if self._buffer.startswith(TLS_HANDSHAKE):
+                self.send_raw(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
                 return None
         head, _, rest = bytes(self._buffer).partition(b"\r\n\r\n")
         self._buffer = bytearray(rest)
@@ -191,7 +196,7 @@ class Connection:
     def send_head(self, status: int, headers: Mapping[str, str], framing: Framing, length: int = 0) -> None:
         """Send the status line and headers; `length` counts where the body is framed by its length."""
         self.request.status, self._framing = status, framing
-        if self.request.headers.get("connection", "").lower() == "close" or framing == "close":
+        if not self._keeps_alive or self.request.headers.get("connection", "").lower() == "close" or framing == "close":
             self.is_open = False
         lines = {"Server": "simulator", "Content-Type": "application/json", **headers}
         lines["Connection"] = "keep-alive" if self.is_open else "close"

@@ -21,6 +21,7 @@ from gateway.upstream.transport import CallLimits, UpstreamRequest, UpstreamResp
 from gateway.upstream.watch import Handle
 
 MAX_FLOAT32 = 3.4028234663852886e38
+FAILURE_BODY_S = 2.0  # for what a failing status says beside its number
 MOST_PAGES = 50  # of a list of models: more than any provider has, less than for ever
 
 
@@ -236,8 +237,7 @@ class HttpProvider(Provider):
 
     def _read_payload(self, response: UpstreamResponse, candidate: Candidate, limits: CallLimits) -> Any:
         """Return the JSON of a successful answer; raise what a failed one means."""
-        body = response.read_all(limits)
-        payload = parse_payload(body)
+        payload = parse_payload(_read_body(response, limits))
         with reading(response.status):
             status = response.status if response.status != 200 else self.find_error(payload)
             if status is not None:
@@ -245,6 +245,17 @@ class HttpProvider(Provider):
         if not isinstance(payload, (dict, list)):
             raise UpstreamGarbled("The provider's answer was empty or not JSON.", upstream_status=response.status)
         return payload
+
+
+def _read_body(response: UpstreamResponse, limits: CallLimits) -> bytes:
+    """Return a body; b"" where that of a failing status does not come, or cannot be read: the status tells enough."""
+    if response.status == 200:
+        return response.read_all(limits)
+    ends_at = min(limits.deadline_mono, time.monotonic() + FAILURE_BODY_S)
+    try:
+        return response.read_all(replace(limits, deadline_mono=ends_at))
+    except UpstreamError:
+        return b""
 
 
 def parse_payload(body: bytes) -> Any:

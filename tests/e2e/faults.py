@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from gateway.providers.driver import FAILURE_BODY_S
 from gateway.routing.limits import TOKENS_PER_S
 from gateway.upstream.relay import FINISH_GRACE_S
 from tests.e2e.simulator import (
@@ -127,6 +128,7 @@ NO_COMPLETION = replace(NOT_JSON, message="The provider's answer held no complet
 NOTHING_HELD = replace(NOT_JSON, message="The provider's stream ended before it held anything.")
 NO_ANSWER = Failed(SAYING, "garbled")
 NAMELESS = Failed("The provider's stream ended in an error.", "failed", upstream_status=200, calls=2)
+BARE_500 = Failed("The provider answered with status 500.", "500", upstream_status=500, calls=2)
 EXHAUSTED = Failed(
     "Every model that could serve this request has used up its quota or is rate limited. Try again after *.",
     "429",
@@ -276,6 +278,13 @@ FAILING_STATUSES = [
     *(status(number, calls=2) for number in (408, 409, 498, 500, 502, 503, 504, 529)),
     status(429, EXHAUSTED),
     both("HTML with a 502", html(502), refused(502, message="The provider answered with status 502.", calls=2)),
+    both("429 whose body is cut", wrong_length(reply(429, FAILURE)), EXHAUSTED),
+    both(
+        "500 whose body never comes",
+        stall_after(n_bytes=0, answer=reply(500, FAILURE)),
+        replace(BARE_500, waits_s=2 * FAILURE_BODY_S),
+    ),
+    both("500 whose body is no gzip", reply(500, b"junk", {"Content-Encoding": "gzip"}), BARE_500),
 ]
 
 NO_ANSWER_IN_A_200 = [

@@ -42,9 +42,10 @@ def parse(pieces):
     return events + parser.finish()
 
 
+@pytest.mark.parametrize("begin", [b"", b"\xef\xbb\xbf"], ids=["", "BOM"])
 @pytest.mark.parametrize("end", LINE_ENDS, ids=["LF", "CRLF", "CR"])
-def test_events_are_the_same_wherever_the_stream_is_cut_in_two(end):
-    stream = end.join(LINES) + end
+def test_events_are_the_same_wherever_the_stream_is_cut_in_two(end, begin):
+    stream = begin + end.join(LINES) + end
     for offset in range(len(stream) + 1):
         assert parse([stream[:offset], stream[offset:]]) == EVENTS, offset
 

@@ -1,8 +1,9 @@
 """How the application and gunicorn meet: what a worker does that Flask cannot.
 
-gunicorn's thread worker, in five places (all measured 2026-11 with gunicorn 27.0.1):
+gunicorn's thread worker, in six places (all measured 2026-11 with gunicorn 27.0.1):
 
 - a connection gets a thread only when it has sent something: one that is silent holds a thread for 5 s there;
+- a client that sends or reads too slowly is let go (gateway/pace.py): there it holds its thread for as long as it likes;
 - a thread that has answered waits a moment for its client's next request: the way back through the thread that accepts, and
   from there to another one, costs as much as a third of a request;
 - a finished connection is closed without a thread: there the thread that accepts waits up to 2 s for a client which does
@@ -28,6 +29,7 @@ from typing import Any, cast
 from flask import Flask
 from gunicorn.workers.gthread import ThreadWorker
 
+from gateway.pace import PacedSocket
 from gateway.services import Services
 
 SPARE_THREADS = 16  # beyond those that admission lets in
@@ -58,6 +60,8 @@ class Worker(ThreadWorker):
 
     def enqueue_req(self, conn: Any) -> None:
         """Give a connection a thread; a new one waits with the kept-alive ones until it has something to read."""
+        if not isinstance(conn.sock, PacedSocket):
+            conn.sock = PacedSocket.adopt(conn.sock)
         if conn.initialized or conn.data_ready or has_data(conn.sock):
             conn.data_ready = True
             super().enqueue_req(conn)
@@ -82,6 +86,12 @@ class Worker(ThreadWorker):
             self._lingering.close(conn.sock)
             conn.close = lambda graceful=False: None
         return goes_on
+
+    def handle_request(self, req: Any, conn: Any) -> Any:
+        try:
+            return super().handle_request(req, conn)
+        finally:
+            conn.sock.begin()
 
     def _stays_for(self, conn: Any) -> bool:
         """Wait for a connection's next request, at most STAY_S; return whether it is here. Spare threads do not wait."""

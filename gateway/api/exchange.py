@@ -31,7 +31,6 @@ from gateway.upstream.watch import Handle
 
 LONGEST_SHOWN_PATH = 200  # characters, in messages and in the log
 _LONGEST_WAIT_S = 86400.0
-BODY_SILENCE_S = 10.0  # longest gap between two pieces of a body: a sender that stopped holds a thread
 SMALL_REST_BYTES = 32 * 1024  # of a body left unread: gunicorn skips as much before the next request, twice that closes
 LONGEST_MAX_WAIT_S = 60.0  # of x-gateway-max-wait (contract §3)
 KEYED = "/v1/"  # what needs a key: the view asks for it
@@ -109,7 +108,7 @@ class Exchange:
         self._admitted = True
 
     def read_body(self) -> bytes:
-        """Return the request's body. Blocks for as long as it comes, with gaps of BODY_SILENCE_S at most.
+        """Return the request's body. Blocks for as long as it comes, at a pace (gateway/pace.py).
 
         :raises PayloadTooLarge: it is over MAX_REQUEST_BYTES. :raises UnsupportedMediaType: it is compressed.
         :raises BodyBroken: it ends early or is not well chunked. :raises ClientGone: its sender left.
@@ -130,20 +129,14 @@ class Exchange:
         return body
 
     def _read(self, count: int) -> bytes:
-        client = self._client_socket
-        if client:
-            client.settimeout(BODY_SILENCE_S)
         try:
             return cast(bytes, self._http.environ["wsgi.input"].read(count))
         except ConnectionError:
             raise ClientGone("The client left while it sent the body.") from None
         except TimeoutError:
-            raise BodyBroken(f"The body did not come: nothing for {BODY_SILENCE_S:.0f} seconds.") from None
+            raise BodyBroken("The body came too slowly, or stopped coming.") from None
         except Exception:  # gunicorn has many names for it, all of what the client sent
             raise BodyBroken("The body broke off or is not well chunked.") from None
-        finally:
-            if client:
-                client.settimeout(None)
 
     @property
     def leaves_much_unread(self) -> bool:

@@ -1,10 +1,14 @@
 """Bodies that break off or are not read, on a raw socket: what follows on the connection must not suffer."""
 
 import socket
+import threading
+import time
+from contextlib import ExitStack
 
 import pytest
 
 from gateway.api.exchange import SMALL_REST_BYTES
+from gateway.lifecycle import SPARE_THREADS
 
 pytestmark = pytest.mark.e2e
 
@@ -15,7 +19,7 @@ NEXT = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
 @pytest.fixture(scope="module")
 def gateway(start_gateway):
-    return start_gateway({}, workers=1, threads=4)
+    return start_gateway({}, workers=1, threads=4, app="tests.e2e.hurried:app")
 
 
 def converse(gateway, data, *, half_close=False):
@@ -63,3 +67,32 @@ def test_an_unread_body_is_never_taken_for_the_next_request(gateway, size):
     head = answer.partition(b"\r\n\r\n")[0]
     assert head.startswith(b"HTTP/1.1 401") and (b"Connection: close" in head) != small
     assert answer.count(b"HTTP/1.1 ") == (2 if small else 1) and (b"HTTP/1.1 200" in answer) == small
+
+
+@pytest.mark.parametrize("part", [CHAT[:20], CHAT + KEY + b"Content-Length: 50\r\n\r\n{"], ids=["of a head", "of a body"])
+def test_clients_that_stop_in_the_middle_hold_no_thread_for_long(gateway, part):
+    with ExitStack() as stack:
+        for _ in range(4 + SPARE_THREADS):
+            stack.enter_context(socket.create_connection(("127.0.0.1", gateway.port))).sendall(part)
+        began = time.monotonic()
+        assert gateway.get("/healthz").status == 200
+        assert time.monotonic() - began < 2.5
+
+
+def test_a_body_that_drips_is_a_400_when_its_time_is_over(gateway):
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=9) as connection:
+        connection.sendall(CHAT + KEY + b"Content-Length: 50\r\n\r\n")
+        began = time.monotonic()
+        threading.Thread(target=drip, args=(connection,)).start()
+        answer = connection.recv(65536)
+    assert answer.startswith(b"HTTP/1.1 400") and b"Connection: close" in answer and b"slowly" in answer
+    assert 1.5 < time.monotonic() - began < 4
+
+
+def drip(connection):
+    try:
+        for _ in range(50):
+            connection.send(b"x")
+            time.sleep(0.2)
+    except OSError:
+        pass  # let go

@@ -66,7 +66,7 @@ def test_a_body_shorter_than_its_length_is_refused(application):
 
 def test_a_silent_sender_is_not_waited_for(application):
     answer = send(application, Failing(TimeoutError()), AUTH)
-    assert answer.status_code == 400 and "seconds" in answer.json["error"]["message"]
+    assert answer.status_code == 400 and "slowly" in answer.json["error"]["message"]
     assert answer.headers["Connection"] == "close"
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gateway.domain import Candidate
-from gateway.errors import ClientGone, Draining, GatewayError, UpstreamError
+from gateway.errors import ClientGone, Draining, GatewayError, StreamBroken, UpstreamError, UpstreamTimeout
 from gateway.routing.attempts import AttemptLoop, Won, Yield
 from gateway.routing.commit import Begun
 from gateway.upstream.shape import ChunkShaper
@@ -31,34 +31,54 @@ def find_rescue(
     :raises ClientGone: nobody is left to answer. :raises Draining: the worker stops.
     """
     ends_at_mono = time.monotonic() + RESCUE_S
+    while (won := _next(loop, call, error, ends_at_mono)) is not None:
+        try:
+            won.value.shaper.go_on_from(broken)
+            rest = catch_up(won.value, text, ends_at_mono)
+        except UpstreamError as failure:
+            _failed(loop, won, failure)
+            error = failure
+        except BaseException:
+            _let_go(loop, won, "abandoned")
+            raise
+        else:
+            if rest is None:
+                _let_go(loop, won, "diverged")
+                return None
+            return won, rest
+    return None
+
+
+def _next(
+    loop: AttemptLoop, call: Callable[[Candidate], Yield[Begun]], error: UpstreamError, ends_at_mono: float
+) -> Won[Begun] | None:
     try:
-        won = loop.go_on(call, error, ends_at_mono)
+        return loop.go_on(call, error, ends_at_mono)
     except (ClientGone, Draining):
         raise
     except GatewayError:
         return None
-    if won is None:
-        return None
-    try:
-        won.value.shaper.go_on_from(broken)
-        rest = catch_up(won.value, text, ends_at_mono)
-    except UpstreamError:
-        rest = None
-    except BaseException:
-        won.value.stream.close()
-        loop.give_up(won, "abandoned")
-        raise
-    if rest is None:
-        won.value.stream.close()
-        loop.give_up(won, "diverged")
-        return None
-    return won, rest
+
+
+def _failed(loop: AttemptLoop, won: Won[Begun], failure: UpstreamError) -> None:
+    if isinstance(failure, UpstreamTimeout) and failure.phase == "total":  # it was only too slow for this
+        _let_go(loop, won, failure.reason)
+        return
+    won.value.stream.close()
+    loop.ledger.broken(won.booking, failure, won.value.shaper.final_usage(loop.asked.prompt_tokens))
+
+
+def _let_go(loop: AttemptLoop, won: Won[Begun], outcome: str) -> None:
+    won.value.stream.close()
+    loop.give_up(won, outcome)
 
 
 def catch_up(begun: Begun, text: str, ends_at_mono: float) -> list[Chunk] | None:
-    """Read a stream until it has said `text`; return the chunks beyond it, None where it says something else.
+    """Read a stream until it has said `text`; return the chunks beyond it, None where it says something else, or less.
 
     What it thinks on the way is dropped: the client has read other thoughts.
+
+    :raises UpstreamError: it breaks, is silent, or (phase total) is not as far in time.
     """
     said, shaped = "", begun.first
     while True:
@@ -72,10 +92,18 @@ def catch_up(begun: Begun, text: str, ends_at_mono: float) -> list[Chunk] | None
                 return None
             if len(said) >= len(text):
                 return [*_beyond(said[len(text) :], chunk, begun.shaper), *shaped[number + 1 :]]
-        left_s = ends_at_mono - time.monotonic()
-        chunks = begun.stream.next_chunks(left_s) if left_s > 0 and not begun.shaper.finished else None
-        if chunks is None:
+        if begun.shaper.error:
+            raise begun.shaper.error
+        if begun.shaper.finished:
             return None
+        left_s = ends_at_mono - time.monotonic()
+        if left_s <= 0:
+            raise UpstreamTimeout("The other answer did not come as far in time.", phase="total")
+        chunks = begun.stream.next_chunks(left_s)
+        if chunks is None and begun.shaper.ended:
+            return None
+        if chunks is None:
+            raise StreamBroken("The provider's stream ended in the middle of the answer.")
         shaped = begun.shaper.feed_all(chunks)
 
 

@@ -11,20 +11,14 @@ import http.client
 import select
 import socket
 import ssl
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 import requests
 import urllib3
-from requests.adapters import HTTPAdapter
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import ConnectTimeoutError, LocationParseError, NameResolutionError, NewConnectionError
-from urllib3.util.connection import allowed_gai_family
 
 from gateway.errors import (
     ClientGone,
@@ -37,13 +31,11 @@ from gateway.errors import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
-from gateway.upstream.chunked import Dechunker
+from gateway.upstream.connections import LEAST_WAIT_S, READ_BYTES, Adapter, current
 from gateway.upstream.watch import Handle
 
 MAX_BODY_BYTES = 128 * 1024 * 1024  # of a whole answer: more than any model sends, less than hurts the process
-READ_BYTES = 65536
 DRAIN_S = 0.02  # how long a finished stream waits for its last chunk, so that the connection can be used again
-LEAST_WAIT_S = 0.001  # of a socket: 0 would mean not to wait at all
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +162,7 @@ class Transport:
     def __init__(
         self, *, pool_size: int = 64, proxies: Mapping[str, str] | None = None, no_proxy: str = "", ca_bundle: str | None = None
     ) -> None:
-        self._adapter = _Adapter(pool_connections=32, pool_maxsize=pool_size)
+        self._adapter = Adapter(pool_connections=32, pool_maxsize=pool_size)
         self._proxies = dict(proxies or {})
         self._no_proxy = no_proxy
         self._verify: bool | str = ca_bundle or True
@@ -188,7 +180,7 @@ class Transport:
             try:
                 return self._send(request, limits, handle)
             except UpstreamReset:
-                if not _current.reused:
+                if not current.reused:
                     raise
 
     def close(self) -> None:
@@ -202,7 +194,7 @@ class Transport:
         if left_s <= 0:
             raise UpstreamTimeout("There was no time left to ask the provider.", phase="total")
         handle.arm(time.monotonic() + left_s)  # also for headers that drip
-        _current.begin(handle)
+        current.begin(handle)
         try:
             with mapped_errors(handle, "first_token"):
                 response = self._adapter.send(
@@ -221,9 +213,9 @@ class Transport:
                 raise _timeout("first_token") from error
             raise
         finally:
-            _current.handle = None
-        handle.arm_deadline(limits.deadline_mono, _current.upstream)
-        return UpstreamResponse(response.raw, handle, _current.upstream)
+            current.handle = None
+        handle.arm_deadline(limits.deadline_mono, current.upstream)
+        return UpstreamResponse(response.raw, handle, current.upstream)
 
     def _proxies_for(self, url: str) -> dict[str, str]:
         if not self._proxies or requests.utils.should_bypass_proxies(url, self._no_proxy):
@@ -248,214 +240,6 @@ class Prepared(requests.PreparedRequest):
             headers.setdefault("Content-Type", "application/json")
         self.headers = headers  # type: ignore[assignment]
         self.hooks = {"response": []}
-
-
-# --- which socket serves this thread's call ------------------------------------------------------------------------
-
-
-class _Current(threading.local):
-    """The call that this thread makes: connections note their socket here, where the watch can reach it."""
-
-    handle: Handle | None = None
-    upstream: Any = None
-    reused = False
-
-    def begin(self, handle: Handle) -> None:
-        self.handle, self.upstream, self.reused = handle, None, False
-
-    def note(self, upstream: Any, *, reused: bool) -> Handle | None:
-        """Tie a socket to this thread's call; return the call's handle."""
-        if self.handle and upstream is not None:
-            self.upstream, self.reused = upstream, reused
-            self.handle.attach(upstream)
-        return self.handle
-
-
-_current = _Current()
-
-
-class BadChunking(http.client.HTTPException):
-    """A chunked body is none."""
-
-
-class _Response(http.client.HTTPResponse):
-    """Reads a chunked body by what the socket has rather than chunk by chunk."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._dechunker = Dechunker()
-
-    def read1(self, n: int = -1) -> bytes:
-        if not self.chunked or self.isclosed():
-            return super().read1(n)
-        while not self._dechunker.ended:
-            if self._dechunker.broken:
-                raise BadChunking
-            data = self.fp.read1(READ_BYTES)
-            if not data:
-                raise http.client.IncompleteRead(b"")
-            if content := self._dechunker.feed(data):
-                return content
-        self._close_conn()  # type: ignore[attr-defined]
-        return b""
-
-    @property
-    def has_bytes(self) -> bool:
-        """Whether a read would have something at once. The socket must not block."""
-        return self._dechunker.ended or self._dechunker.broken or bool(self.fp.peek(1))
-
-
-class _NotingConnection(HTTPConnection):
-    response_class = _Response
-    _answered = False  # it has served a request before: the provider may have closed it since
-    _body = b""  # of the request, to be sent with its head
-    _noted: Any = None  # the socket that the watch knows
-    _user: Handle | None = None  # whose request it serves
-    _guard: socket.socket | None = None
-
-    def connect(self) -> None:
-        """Connect, TLS and a proxy's tunnel included; whatever goes wrong before that is done, is the connection's fault."""
-        try:
-            super().connect()
-        except TimeoutError as error:
-            raise ConnectTimeoutError(self, "no connection in time") from error
-        except (OSError, http.client.HTTPException) as error:
-            raise NewConnectionError(self, "no connection") from error
-        finally:
-            if self._guard:
-                self._guard.close()
-                self._guard = None
-        self._answered = False
-        self._note(self.sock, reused=False)
-
-    def _new_conn(self) -> socket.socket:
-        """Connect to the first address that answers. All of them share the connect limit, and TLS gets what is left.
-
-        As urllib3's own, but for that, and that the watch knows each socket before it connects.
-        """
-        try:
-            found = socket.getaddrinfo(self._dns_host.strip("[]"), self.port, allowed_gai_family(), socket.SOCK_STREAM)
-        except socket.gaierror as error:
-            raise NameResolutionError(self.host, self, error) from error
-        except UnicodeError:
-            raise LocationParseError(self.host) from None
-        ends_at = time.monotonic() + float(self.timeout or 0)
-        failure: OSError | None = None
-        for position, (family, kind, protocol, _, address) in enumerate(found):
-            upstream = socket.socket(family, kind, protocol)
-            try:
-                for option in self.socket_options or ():
-                    upstream.setsockopt(*option)
-                upstream.settimeout(max(LEAST_WAIT_S, (ends_at - time.monotonic()) / (len(found) - position)))
-                self._watch_over(upstream)
-                upstream.connect(address)
-                upstream.settimeout(max(LEAST_WAIT_S, ends_at - time.monotonic()))
-                return upstream
-            except OSError as error:
-                upstream.close()
-                failure = error
-        raise failure or OSError("the name has no address")
-
-    def _watch_over(self, upstream: socket.socket) -> None:
-        """Note a socket that is not connected yet, by a descriptor of its own: TLS takes the socket's over."""
-        if self._guard:
-            self._guard.close()
-        self._guard = upstream.dup()
-        self._note(self._guard, reused=False)
-
-    def send(self, data: Any) -> None:
-        if self.sock is not self._noted and not self._guard:
-            self._note(self.sock, reused=self._answered)
-        data, self._body = data + self._body, b""
-        super().send(data)
-
-    def request(self, method: str, url: str, body: Any = None, headers: Any = None, **options: Any) -> None:
-        self._noted, self._body = None, b""  # it may be another call that uses it now
-        if body and len(body) <= READ_BYTES and not options.get("chunked"):
-            self._body, body = body, None  # with the head, in one packet
-        super().request(method, url, body, headers, **options)
-
-    def getresponse(self) -> Any:
-        response = super().getresponse()
-        self._answered = True
-        return response
-
-    def let_go(self) -> None:
-        """It serves nobody any more: what ends that request must not end the next one's."""
-        if self._user:
-            self._user.detach(self._noted)
-            self._user = None
-
-    def _note(self, upstream: Any, *, reused: bool) -> None:
-        self._noted, self._user = upstream, _current.note(upstream, reused=reused)
-
-
-class _NotingHTTPSConnection(_NotingConnection, HTTPSConnection):
-    pass
-
-
-class _Detaching:
-    """urllib3 takes a connection back as soon as the last byte is read, before the answer is closed."""
-
-    def _put_conn(self, conn: Any) -> None:
-        if conn is not None:
-            conn.let_go()
-        super()._put_conn(conn)  # type: ignore[misc]
-
-
-class _Pool(_Detaching, HTTPConnectionPool):
-    ConnectionCls: ClassVar[Any] = _NotingConnection  # type: ignore[misc]
-
-
-class _HTTPSPool(_Detaching, HTTPSConnectionPool):
-    ConnectionCls: ClassVar[Any] = _NotingHTTPSConnection  # type: ignore[misc]
-
-
-class _Answer(requests.Response):
-    """An answer as far as it is read here: nobody asks for its cookies, history and encoding."""
-
-    def __init__(self, request: requests.PreparedRequest, raw: Any) -> None:
-        self.request = request
-        self.raw = raw
-        self.status_code = raw.status
-        self.headers = raw.headers
-        self._content_consumed = False
-
-
-class _Adapter(HTTPAdapter):
-    """The adapter of requests, which looks up what follows from a URL's origin once and not for each call."""
-
-    def __init__(self, *, pool_connections: int, pool_maxsize: int) -> None:
-        self._pools: dict[tuple[str, ...], Any] = {}
-        super().__init__(pool_connections, pool_maxsize)
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _HTTPSPool}
-
-    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
-        manager = super().proxy_manager_for(*args, **kwargs)
-        manager.pool_classes_by_scheme = {"http": _Pool, "https": _HTTPSPool}
-        return manager
-
-    def get_connection_with_tls_context(self, request: Any, verify: Any, proxies: Any = None, cert: Any = None) -> Any:
-        origin = (*request.url.split("/", 3)[:3], *(proxies or {}).values())
-        pool = self._pools.get(origin)
-        if pool is None or pool.pool is None:  # closed, to make room for another origin's
-            pool = self._pools[origin] = super().get_connection_with_tls_context(request, verify, proxies, cert)
-            super().cert_verify(pool, request.url, verify, cert)  # type: ignore[no-untyped-call]
-        return pool
-
-    def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
-        """It was done when the pool was made."""
-
-    def request_url(self, request: Any, proxies: Any) -> str:
-        if proxies:
-            return str(super().request_url(request, proxies))
-        return "/" + str(request.url).partition("://")[2].partition("/")[2]
-
-    def build_response(self, req: Any, resp: Any) -> Any:
-        return _Answer(req, resp)
 
 
 # --- foreign exceptions --------------------------------------------------------------------------------------------

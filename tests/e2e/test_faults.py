@@ -86,6 +86,8 @@ def all_cases() -> Iterator[Case]:
 
 
 CASES = list(all_cases())
+# The first one has all of them played, and how long each takes is told.
+FIRST_ALONE = [pytest.param(CASES[0], marks=pytest.mark.quiet), *CASES[1:]]
 
 
 # --- playing -----------------------------------------------------------------------------------------------------------
@@ -304,7 +306,7 @@ def without_times(error: dict[str, Any] | None, pattern: str) -> dict[str, Any] 
     return error
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("case", FIRST_ALONE, ids=str)
 def test_the_answer_is_exact_or_the_failure_is_said(plays, case):
     answer, expected, error = plays[case].result().answer, case.expected, error_in(case)
     assert answer.is_sound

@@ -15,6 +15,10 @@ from gateway.routing.tokens import IMAGE_TOKENS, MESSAGE_TOKENS, PROMPT_TOKENS, 
         ("Съешь ещё этих мягких французских булок" * 10, 120, 230),
         ("😀" * 10, 10, 30),
         ("\ud83d lone surrogate", 4, 8),
+        ("2026-11-25T13:12:08.114Z INFO [worker-3] GET /v1/models/17 200 51ms\n" * 10, 300, 380),  # o200k: 340
+        ("17,23.2900,289\n18,24.6600,324\n" * 10, 150, 220),  # o200k: 180
+        ("b3c1f0e2-5a94-4b7e-9d36-0f8a7c21e4d5 " * 10, 150, 350),  # o200k: 331
+        ("qT3xZk9LwB0vYh7RfJ2mNcP8sUe5GdA1" * 10, 140, 320),  # o200k: 300
     ],
 )
 def test_a_text_is_estimated_near_what_tokenizers_make_of_it(text, least, most):

@@ -236,26 +236,9 @@ class Conversation:
             raise unsupported(f"{where}.type", "must be text or image_url: other parts cannot be passed on")
         if not takes_images:
             raise unsupported(f"{where}.type", "must be text here: send images in a user message")
-        return self._read_image(part, where, kind)
-
-    def _read_image(self, part: Message, where: str, kind: str) -> Message:
-        if kind == "image":
-            url, where_url, image = _read_source(part.get("source"), f"{where}.source"), f"{where}.source", None
-        else:
-            image = part.get("image_url")
-            where_url = f"{where}.image_url.url" if isinstance(image, dict) else f"{where}.image_url"
-            url = image.get("url") if isinstance(image, dict) else image
-        if kind == "input_image" and url is None and part.get("file_id"):
-            raise unsupported(f"{where}.file_id", "cannot be read: send the image itself, as a data URL in image_url")
-        if url is None:
-            raise missing(where_url, ": send an https or data URL of the image")
-        if not isinstance(url, str) or not (_DATA_URL.match(url) or _WEB_URL.fullmatch(url)):
-            raise invalid(where_url, "must be an http(s) URL or a base64 data URL of an image (data:image/png;base64,...)")
-        self.needs |= {"vision"} if url[:5].lower() == "data:" else {"vision", "image_urls"}
-        if kind == "image_url" and isinstance(image, dict):
-            return part
-        detail = part.get("detail") or (image.get("detail") if isinstance(image, dict) else None)
-        return {"type": "image_url", "image_url": {"url": url, "detail": detail} if detail else {"url": url}}
+        image, needs = read_image(part, where)
+        self.needs |= needs
+        return image
 
 
 def _without_calls(message: Message) -> Message:
@@ -272,6 +255,31 @@ def _read_text(part: Message, where: str, key: str) -> Message:
     if part["type"] == "text" and text is part["text"]:
         return part
     return {"type": "text", "text": text}
+
+
+def read_image(part: Message, where: str) -> tuple[Message, set[str]]:
+    """Return a part that holds an image, of OpenAI's or Anthropic's types, in the canonical form, and what it needs of a model.
+
+    :raises InvalidRequest: it is no image, or one that cannot be passed on.
+    """
+    kind = part["type"]
+    if kind == "image":
+        url, where_url, image = _read_source(part.get("source"), f"{where}.source"), f"{where}.source", None
+    else:
+        image = part.get("image_url")
+        where_url = f"{where}.image_url.url" if isinstance(image, dict) else f"{where}.image_url"
+        url = image.get("url") if isinstance(image, dict) else image
+    if kind == "input_image" and url is None and part.get("file_id"):
+        raise unsupported(f"{where}.file_id", "cannot be read: send the image itself, as a data URL in image_url")
+    if url is None:
+        raise missing(where_url, ": send an https or data URL of the image")
+    if not isinstance(url, str) or not (_DATA_URL.match(url) or _WEB_URL.fullmatch(url)):
+        raise invalid(where_url, "must be an http(s) URL or a base64 data URL of an image (data:image/png;base64,...)")
+    needs = {"vision"} if url[:5].lower() == "data:" else {"vision", "image_urls"}
+    if kind == "image_url" and isinstance(image, dict):
+        return part, needs
+    detail = part.get("detail") or (image.get("detail") if isinstance(image, dict) else None)
+    return {"type": "image_url", "image_url": {"url": url, "detail": detail} if detail else {"url": url}}, needs
 
 
 def _read_source(source: Any, where: str) -> Any:

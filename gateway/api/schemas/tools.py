@@ -27,10 +27,11 @@ def load_tools(raw: Any, field: str = "tools") -> list[Tool]:
     """
     if not isinstance(raw, list):
         raise invalid(field, "must be a list of tools")
-    return [_load_tool(tool, f"{field}[{index}]") for index, tool in enumerate(raw)]
+    return [load_tool(tool, f"{field}[{index}]") for index, tool in enumerate(raw)]
 
 
-def _load_tool(tool: Any, where: str) -> Tool:
+def load_tool(tool: Any, where: str) -> Tool:
+    """Return one tool, as `load_tools` does; `where` is its place, for errors."""
     if not isinstance(tool, dict):
         raise invalid(where, "must be an object with type and function")
     kind = tool.get("type")

@@ -122,3 +122,8 @@ def format_data(*data: bytes) -> bytes:
     if b"\xc2\x85" in events:
         events = events.replace(b"\xc2\x85", b"\\u0085")
     return events
+
+
+def format_event(name: str, data: bytes) -> bytes:
+    """Return one event with its name; `data` as for `format_data`."""
+    return b"event: " + name.encode() + b"\n" + format_data(data)

@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from gateway.upstream.sse import Event, EventParser, EventTooLong, format_data
+from gateway.upstream.sse import Event, EventParser, EventTooLong, format_data, format_event
 
 LINE_ENDS = [b"\n", b"\r\n", b"\r"]
 
@@ -102,3 +102,8 @@ def test_line_separators_are_escaped_in_what_is_sent():
     sent = format_data(json.dumps("a\u2028b\u2029c\u2026d\u0085", ensure_ascii=False).encode())
     assert len(sent.decode().splitlines()) == 2 and json.loads(sent[6:]) == "a\u2028b\u2029c\u2026d\u0085"
     assert b"\\u2028" in sent and "\u2026".encode() in sent
+
+
+def test_an_event_may_have_a_name():
+    sent = format_event("message_stop", '{"text":"a\u2028b"}'.encode())
+    assert EventParser().feed(sent) == [Event(b'{"text":"a\\u2028b"}', "message_stop")]

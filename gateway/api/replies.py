@@ -26,6 +26,7 @@ from gateway.errors import (
 from gateway.ratelimit import Allowance
 from gateway.routing.dispatcher import OpenedStream
 from gateway.routing.route import Route
+from gateway.surfaces.messages import error_body
 
 log = logging.getLogger("gateway")
 
@@ -53,17 +54,6 @@ EXPOSED_HEADERS = (
         )
     ),
 )
-ANTHROPIC_TYPES = {
-    401: "authentication_error",
-    403: "permission_error",
-    404: "not_found_error",
-    413: "request_too_large",
-    429: "rate_limit_error",
-    500: "api_error",
-    502: "api_error",
-    503: "overloaded_error",
-    504: "api_error",
-}
 MAX_NAMES = 20  # in one header: they come from catalogs and requests
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.@/:-]")
@@ -129,13 +119,8 @@ def error_reply(error: GatewayError) -> Response:
         headers["x-should-retry"] = "true" if error.should_retry else "false"
     if error.closes_connection:
         headers["Connection"] = "close"
-    body = anthropic_body(error, current.id) if current.speaks_anthropic else error.to_body()
+    body = error_body(error, current.id) if current.speaks_anthropic else error.to_body()
     return json_reply(body, status=error.status, headers=headers)
-
-
-def anthropic_body(error: GatewayError, request_id: str) -> dict[str, Any]:
-    kind = ANTHROPIC_TYPES.get(error.status, "invalid_request_error")
-    return {"type": "error", "error": {"type": kind, "message": error.message}, "request_id": request_id}
 
 
 def http_error_reply(error: HTTPException) -> Response:

@@ -185,7 +185,7 @@ TYPED = [
     (Draining("x"), 503, "overloaded_error"),
     (CandidatesExhausted("x", quota_only=True), 429, "rate_limit_error"),
     (UpstreamFailed("x"), 502, "api_error"),
-    (UpstreamTimeout("x", phase="total"), 504, "api_error"),
+    (UpstreamTimeout("x", phase="total"), 504, "timeout_error"),
     (KeyError("x"), 500, "api_error"),
 ]
 

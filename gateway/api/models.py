@@ -15,6 +15,7 @@ from gateway.errors import ModelNotFound
 from gateway.inventory import Inventory
 from gateway.routing.candidates import find_callable
 from gateway.routing.status import model_health
+from gateway.surfaces.messages import model_info, model_page
 
 bp = Blueprint("models", __name__, url_prefix="/v1")
 
@@ -24,16 +25,21 @@ CREATED = 1714000000  # of names that are no rows of the catalog: the day the AP
 
 @bp.get("/models")
 def list_models() -> Response:
-    """List what can be called now. `include` adds capabilities, health, aliases and the auto names (contract §2)."""
+    """List what can be called now. `include` adds capabilities, health, aliases and the auto names (contract §2).
+
+    Clients of Anthropic's API get its form, and only what can be asked for a message.
+    """
     exchange().authenticate()
     include, inventory = included(), services().roster.inventory
     names = [*AUTO_NAMES] if "auto" in include or services().settings.list_auto else []
     if "aliases" in include:
         names += [name for name in inventory.catalog.aliases if not name.endswith("*")]
+    found = [(model.id, model) for model in inventory.listed]
+    found += [(name, model) for name in names if (model := find_named(name, inventory))]
+    if exchange().speaks_anthropic:
+        return json_reply(model_page([model_info(name, model) for name, model in found if model.kind == "chat"]))
     describe = describer(include)
-    data = [describe(model.id, model) for model in inventory.listed]
-    data += [describe(name, model) for name in names if (model := find_named(name, inventory))]
-    return json_reply({"object": "list", "data": data})
+    return json_reply({"object": "list", "data": [describe(name, model) for name, model in found]})
 
 
 @bp.get("/models/<path:model_id>")
@@ -42,7 +48,8 @@ def retrieve_model(model_id: str) -> Response:
     exchange().authenticate()
     model = model_named(model_id, services().roster.inventory)
     shown = model.id if model_id == model.name else model_id
-    return json_reply(describer(included())(shown, model))
+    described = model_info(shown, model) if exchange().speaks_anthropic else describer(included())(shown, model)
+    return json_reply(described)
 
 
 def find_named(name: str, inventory: Inventory) -> Model | None:

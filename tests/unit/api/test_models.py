@@ -1,5 +1,8 @@
 import pytest
 
+from tests.anthropic_sdk import check_model
+from tests.conftest import AUTH
+
 FIELDS = ["id", "object", "created", "owned_by", "provider", "reasoning_tier", "supports_streaming"]
 CATALOG = """
 [[providers]]
@@ -141,3 +144,28 @@ def test_a_model_that_cannot_be_called_is_refused_as_a_request_for_it_is(gateway
 @pytest.mark.parametrize("path", ["/v1/models", "/v1/models/chat"])
 def test_models_are_not_for_everybody(gateway, path):
     assert gateway.get(path, headers={}).status_code == 401
+
+
+# --- Anthropic's form ----------------------------------------------------------------------------------------------------
+
+ANTHROPIC = {**AUTH, "anthropic-version": "2023-06-01"}
+
+
+def test_clients_of_anthropics_api_get_its_list_of_chat_models(gateway):
+    page = gateway.get("/v1/models?limit=1000&include=auto", ANTHROPIC).json
+    assert [check_model(entry)["id"] for entry in page["data"]] == ["chat", "auto", "auto:fast", "auto:smart"]
+    assert page["data"][0] == {
+        "type": "model",
+        "id": "chat",
+        "display_name": "chat",
+        "created_at": "1970-01-01T00:00:07Z",
+        "lifecycle": "active",
+    }
+    assert (page["has_more"], page["first_id"], page["last_id"]) == (False, "chat", "auto:smart")
+    assert gateway.get("/v1/models/chat", ANTHROPIC).json == page["data"][0]
+    assert gateway.get("/v1/models/nobody's", ANTHROPIC).json["error"]["type"] == "not_found_error"
+
+
+def test_a_list_of_none_is_a_page_too(build_application):
+    empty = build_application({"GATEWAY_SANDBOX": "off"}).get("/v1/models", ANTHROPIC).json
+    assert empty == {"data": [], "has_more": False, "first_id": None, "last_id": None}

@@ -281,7 +281,6 @@ class Relay:
             shaped = self._shaper.feed_all(chunks)
             self._grace.note(answer_goes_on=bool(shaped))
             if shaped:
-                self._told_at = time.monotonic()
                 if self._rescue:
                     self._sent.note(shaped)
                 yield from self._events_of(shaped)
@@ -289,7 +288,11 @@ class Relay:
             raise StreamBroken("The provider's stream ended in the middle of the answer.")
 
     def _events_of(self, chunks: list[dict[str, Any]]) -> Iterator[bytes]:
-        if told := self._form.chunks(chunks):
+        told, now = self._form.chunks(chunks), time.monotonic()
+        if not told and now >= self._told_at + HEARTBEAT_S:  # thoughts, to a client that does not hear them
+            told = self._form.heartbeat
+        if told:
+            self._told_at = now
             yield told
 
     def _next_chunks(self) -> list[dict[str, Any]] | None:

@@ -73,6 +73,7 @@ def words(*texts, finish=None):
     return [{"id": "c", "choices": [{"index": 0, "delta": {"content": text}, "finish_reason": finish}]} for text in texts]
 
 
+THOUGHT = [{"choices": [{"index": 0, "delta": {"reasoning_content": "hm"}, "finish_reason": None}]}]
 END = [{"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}]
 
 
@@ -123,6 +124,7 @@ class Telling:
     [
         ([words("a"), words("b"), END], [b"a", b"b", b" the end"]),
         ([words("a"), 20, words("b"), END], [b"a", b"still there ", b"b", b" the end"]),
+        ([words("a"), 8, THOUGHT, 8, THOUGHT, 8, THOUGHT, words("b"), END], [b"a", b"still there ", b"b", b" the end"]),
         ([words("a"), None], [b"a", b" failed: upstream_error"]),
     ],
 )

@@ -204,6 +204,22 @@ class EmbeddingRequest:
     project_id: str | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RerankRequest:
+    """Texts to put in the order in which they answer a query. `top_n` None: all of them.
+
+    `prompt_tokens` counts the query once for each document, since a model reads it with each.
+    """
+
+    query: str
+    documents: tuple[str, ...]
+    choice: Choice
+    top_n: int | None = None
+    return_documents: bool = False
+    prompt_tokens: int = 0
+    project_id: str | None = None
+
+
 # --- what attempts yield -------------------------------------------------------------------------------------------
 
 
@@ -218,6 +234,14 @@ class Usage:
     @property
     def total_tokens(self) -> int:
         return self.prompt_tokens + self.completion_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """How well a document answers the query, by the model's own measure. `index`: its place in the request."""
+
+    index: int
+    score: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from gateway.domain import Candidate, ChatRequest, Credential, EmbeddingRequest, Model, ProviderRow, QuotaReading
+from gateway.domain import (
+    Candidate,
+    ChatRequest,
+    Credential,
+    EmbeddingRequest,
+    Model,
+    ProviderRow,
+    QuotaReading,
+    RerankRequest,
+    Scored,
+)
 from gateway.upstream.transport import CallLimits, Transport
 from gateway.upstream.watch import Handle
 
@@ -36,6 +46,16 @@ class ChatAnswer:
 class EmbeddingAnswer:
     vectors: list[list[float]]
     prompt_tokens: int | None = None
+    dropped: tuple[str, ...] = ()
+    quota: Sequence[QuotaReading] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RerankAnswer:
+    """The best documents, the best first. `total_tokens` None: the provider did not count."""
+
+    results: list[Scored]
+    total_tokens: int | None = None
     dropped: tuple[str, ...] = ()
     quota: Sequence[QuotaReading] = ()
 
@@ -105,6 +125,10 @@ class Provider(ABC):
     @abstractmethod
     def embed(self, request: EmbeddingRequest, candidate: Candidate, limits: CallLimits, handle: Handle) -> EmbeddingAnswer:
         """Embed all inputs, in as many calls as the model's `batch` needs. Errors as for `complete`."""
+
+    @abstractmethod
+    def rerank(self, request: RerankRequest, candidate: Candidate, limits: CallLimits, handle: Handle) -> RerankAnswer:
+        """Score all documents, in as many calls as the model's `batch` needs. Errors as for `complete`."""
 
     def list_models(self, credential: Credential, limits: CallLimits, handle: Handle) -> Listing | None:
         """Return which models the provider has now, None where it has no such list. Blocks until `limits.deadline_mono`.

@@ -1,4 +1,4 @@
-"""The HTTP driver that most providers share: `complete`, `open_stream` and `embed` do the I/O.
+"""The HTTP driver that most providers share: `complete`, `open_stream`, `embed` and `rerank` do the I/O.
 
 The hooks they call are pure, so that a protocol is tested without a network.
 """
@@ -12,9 +12,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gateway import jsonio
-from gateway.domain import Candidate, ChatRequest, Credential, EmbeddingRequest, Model, QuotaReading
-from gateway.errors import UpstreamError, UpstreamFailed, UpstreamGarbled
-from gateway.providers.base import ChatAnswer, ChatStream, Chunk, EmbeddingAnswer, Headers, Listing, Provider
+from gateway.domain import Candidate, ChatRequest, Credential, EmbeddingRequest, Model, QuotaReading, RerankRequest, Scored
+from gateway.errors import UpstreamError, UpstreamFailed, UpstreamGarbled, UpstreamModelFailed
+from gateway.providers.base import ChatAnswer, ChatStream, Chunk, EmbeddingAnswer, Headers, Listing, Provider, RerankAnswer
 from gateway.upstream.shape import reading
 from gateway.upstream.sse import Event, EventParser, EventTooLong
 from gateway.upstream.transport import CallLimits, UpstreamRequest, UpstreamResponse
@@ -39,6 +39,14 @@ class Vectors:
 
     vectors: list[list[float]]
     prompt_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Scores of a call's documents, in any order. `total_tokens` None: the provider did not count."""
+
+    results: list[Scored]
+    total_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +123,22 @@ class HttpProvider(Provider):
 
         :raises UpstreamError: the payload holds none.
         """
+
+    def split_documents(self, request: RerankRequest, model: Model) -> Iterable[Sequence[str]]:
+        """Return the documents of a request in groups, in order: one for each call."""
+        size = model.batch or len(request.documents)
+        return [request.documents[start : start + size] for start in range(0, len(request.documents), size)]
+
+    def encode_rerank(self, documents: Sequence[str], top_n: int, request: RerankRequest, candidate: Candidate) -> Encoded:
+        """Return the call that scores these documents, a part of `request.documents`, and tells of the `top_n` best.
+
+        :raises UpstreamError: the protocol has no reranking.
+        """
+        raise UpstreamModelFailed("The provider's protocol has no reranking.")
+
+    def decode_rerank(self, payload: Any, candidate: Candidate) -> Scores:
+        """Return the scores of an answer."""
+        raise NotImplementedError
 
     @abstractmethod
     def classify_error(self, status: int, headers: Headers, payload: Any, candidate: Candidate) -> UpstreamError:
@@ -198,6 +222,26 @@ class HttpProvider(Provider):
             dropped = call.dropped
         check_vectors(vectors)
         return EmbeddingAnswer(vectors, tokens, dropped, quota)
+
+    def rerank(self, request: RerankRequest, candidate: Candidate, limits: CallLimits, handle: Handle) -> RerankAnswer:
+        results: list[Scored] = []
+        tokens: int | None = 0
+        start = 0
+        dropped: tuple[str, ...] = ()
+        quota: Sequence[QuotaReading] = ()
+        for documents in self.split_documents(request, candidate.model):
+            top_n = min(request.top_n or len(documents), len(documents))
+            call = self.encode_rerank(documents, top_n, request, candidate)
+            payload, quota = self._fetch(call.request, candidate, _brief(limits), handle)
+            with reading():
+                part = self.decode_rerank(payload, candidate)
+                check_scores(part.results, len(documents), top_n)
+            results += [Scored(start + result.index, result.score) for result in part.results]
+            tokens = None if tokens is None or part.total_tokens is None else tokens + part.total_tokens
+            start += len(documents)
+            dropped = call.dropped
+        results.sort(key=lambda result: -result.score)
+        return RerankAnswer(results[: request.top_n], tokens, dropped, quota)
 
     def try_credential(self, credential: Credential, limits: CallLimits, handle: Handle) -> bool:
         request = self.credential_request(credential)
@@ -288,6 +332,20 @@ def check_vectors(vectors: Sequence[Sequence[float]]) -> None:
         raise UpstreamGarbled("The provider returned embeddings of no or of several sizes.", upstream_status=200)
     if not all(-MAX_FLOAT32 <= number <= MAX_FLOAT32 for vector in vectors for number in vector):
         raise UpstreamGarbled("The provider returned embeddings that are no numbers.", upstream_status=200)
+
+
+def check_scores(results: Sequence[Scored], documents: int, least: int) -> None:
+    """Accept scores of so many documents at least, each of another one.
+
+    :raises UpstreamGarbled: they are not.
+    """
+    indexes = {result.index for result in results}
+    if len(indexes) < len(results) or not indexes <= set(range(documents)):
+        raise UpstreamGarbled("The provider scored other documents than those it was given.", upstream_status=200)
+    if len(results) < least:
+        raise UpstreamGarbled("The provider scored fewer documents than it was asked to.", upstream_status=200)
+    if not all(-MAX_FLOAT32 <= result.score <= MAX_FLOAT32 for result in results):
+        raise UpstreamGarbled("The provider returned scores that are no numbers.", upstream_status=200)
 
 
 def _brief(limits: CallLimits) -> CallLimits:

@@ -1,6 +1,6 @@
-"""Voyage AI: embeddings in nearly OpenAI's form, errors in FastAPI's (`{"detail": ...}`). It has no chat.
+"""Voyage AI: embeddings and reranking in nearly the usual forms, errors in FastAPI's (`{"detail": ...}`). It has no chat.
 
-2026-11: https://docs.voyageai.com/reference/embeddings-api and .../docs/error-codes
+2026-11: https://docs.voyageai.com/reference/embeddings-api, .../reference/reranker-api and .../docs/error-codes
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from gateway.domain import Candidate, ChatRequest, Credential, EmbeddingRequest, Model
+from gateway.domain import Candidate, ChatRequest, Credential, EmbeddingRequest, Model, RerankRequest
 from gateway.errors import (
     UpstreamContextTooLong,
     UpstreamError,
@@ -36,6 +36,8 @@ CALL_TOKENS: Mapping[str, int] = {
     "voyage-3.5-lite": 1_000_000,
 }
 LEAST_CALL_TOKENS = 120_000
+# 2026-11: of a call that reranks, the query counted once for each document, .../docs/reranker
+RERANK_TOKENS = 600_000
 BYTES_PER_TOKEN = 2  # of the densest text: a call that turns out too large would be refused as a whole
 
 
@@ -62,7 +64,7 @@ _PROMPT = re.compile(r"your batch has (\d+) tokens", re.I)
 
 
 class Adapter(openai_compatible.Adapter):
-    """Voyage's embeddings. What is inherited for chat is never called: `cannot_serve` refuses every chat request."""
+    """Voyage's models. What is inherited for chat is never called: `cannot_serve` refuses every chat request."""
 
     texts = TEXTS
     statuses = {  # 2026-11: .../docs/error-codes
@@ -100,20 +102,32 @@ class Adapter(openai_compatible.Adapter):
             body["output_dimension"] = size
         return Encoded(self.post(candidate, "/embeddings", body), ("user",) if request.user else ())
 
+    def split_documents(self, request: RerankRequest, model: Model) -> Iterator[Sequence[str]]:
+        beside = len(request.query.encode("utf-8", "surrogatepass"))
+        for documents in split_by_size(request.documents, RERANK_TOKENS * BYTES_PER_TOKEN, beside):
+            yield from super().split_documents(replace(request, documents=documents), model)
+
+    def encode_rerank(self, documents: Sequence[str], top_n: int, request: RerankRequest, candidate: Candidate) -> Encoded:
+        body = {"model": candidate.model.upstream_id, "query": request.query, "documents": list(documents), "top_k": top_n}
+        return Encoded(self.post(candidate, "/rerank", body))
+
     def classify_error(self, status: int, headers: Headers, payload: Any, candidate: Candidate) -> UpstreamError:
         error = super().classify_error(status, headers, payload, candidate)
         if isinstance(error, UpstreamContextTooLong):
-            error.param = "input"
+            error.param = "documents" if candidate.model.kind == "rerank" else "input"
             error.limit_tokens, error.prompt_tokens = (_number(pattern, error.message) for pattern in (_LIMIT, _PROMPT))
         return error
 
 
-def split_by_size(inputs: Sequence[str], most_bytes: int) -> Iterator[tuple[str, ...]]:
-    """Yield the inputs in order, in groups of at most that size; one that is larger by itself stands alone."""
+def split_by_size(inputs: Sequence[str], most_bytes: int, beside: int = 0) -> Iterator[tuple[str, ...]]:
+    """Yield the inputs in order, in groups of at most that size; one that is larger by itself stands alone.
+
+    `beside`: bytes that count with each of them.
+    """
     group: list[str] = []
     size = 0
     for text in inputs:
-        bytes_ = len(text.encode("utf-8", "surrogatepass"))
+        bytes_ = len(text.encode("utf-8", "surrogatepass")) + beside
         if group and size + bytes_ > most_bytes:
             yield tuple(group)
             group, size = [], 0

@@ -1,4 +1,4 @@
-"""Every row of the catalog through its adapter: chat, stream, 401, 429, 500 and garbage, on the wire of its provider."""
+"""Every row of the catalog through its adapter, on the wire of its provider: what it is for, 401, 429, 500 and garbage."""
 
 import json
 import re
@@ -9,7 +9,7 @@ import pytest
 import responses
 
 from gateway.boot import load_configuration
-from gateway.domain import ChatRequest, EmbeddingRequest
+from gateway.domain import ChatRequest, EmbeddingRequest, RerankRequest, Scored
 from gateway.errors import UpstreamCredentialRejected, UpstreamError, UpstreamFailed, UpstreamGarbled, UpstreamRateLimited
 from gateway.providers import load_adapter
 from gateway.upstream.shape import ChunkShaper, repair_completion
@@ -30,10 +30,12 @@ INVENTORY = load_configuration(ENVIRON).inventory
 ROWS = [candidate for model in INVENTORY.listed for candidate in INVENTORY.candidates(model)]
 CHAT = [candidate for candidate in ROWS if candidate.model.kind == "chat"]
 EMBEDDING = [candidate for candidate in ROWS if candidate.model.kind == "embedding"]
-ASKED = [*CHAT, *EMBEDDING]
+RERANK = [candidate for candidate in ROWS if candidate.model.kind == "rerank"]
+ASKED = [*CHAT, *EMBEDDING, *RERANK]
 REQUEST = ChatRequest(body={"messages": [{"role": "user", "content": "Hi"}], "temperature": 0.5}, prompt_tokens=2)
 STREAMED = ChatRequest(body=REQUEST.body, stream=True, prompt_tokens=2)
 TEXTS = EmbeddingRequest(inputs=("a", "b"), choice=REQUEST.choice)
+QUERY = RerankRequest(query="q", documents=("a", "b"), choice=REQUEST.choice)
 
 COMPLETION = {
     "id": "c",
@@ -96,6 +98,8 @@ def ask(candidate, request=REQUEST):
     provider = provider_of(candidate)
     if candidate.model.kind == "embedding":
         return provider.embed(TEXTS, candidate, limits(), Handle())
+    if candidate.model.kind == "rerank":
+        return provider.rerank(QUERY, candidate, limits(), Handle())
     return provider.complete(request, candidate, limits(), Handle())
 
 
@@ -140,6 +144,16 @@ def test_stream(wire, candidate):
     sent += shaper.finish({}, include_usage=True, prompt_tokens=0)
     text = "".join(choice["delta"].get("content") or "" for chunk in sent for choice in chunk["choices"])
     assert text == "Hello" and shaper.finish_reason == "stop" and sent[-1]["usage"]["total_tokens"] == 3
+
+
+@pytest.mark.parametrize("candidate", RERANK, ids=name)
+def test_reranking(wire, candidate):
+    if candidate.provider.key == "workers_ai":
+        answer_with(wire, {"result": {"response": [{"id": 1, "score": 0.5}, {"id": 0, "score": 0.1}]}, "success": True})
+    else:
+        rows = [{"index": 0, "relevance_score": 0.1}, {"index": 1, "relevance_score": 0.5}]
+        answer_with(wire, {"object": "list", "data": rows, "usage": {"total_tokens": 4}})
+    assert ask(candidate).results == [Scored(1, 0.5), Scored(0, 0.1)]
 
 
 @pytest.mark.parametrize("candidate", EMBEDDING, ids=name)

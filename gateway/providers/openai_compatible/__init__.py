@@ -13,7 +13,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gateway import jsonio
-from gateway.domain import Candidate, ChatRequest, Credential, EmbeddingRequest, Model, QuotaReading, Window
+from gateway.domain import (
+    Candidate,
+    ChatRequest,
+    Credential,
+    EmbeddingRequest,
+    Model,
+    QuotaReading,
+    RerankRequest,
+    Scored,
+    Window,
+)
 from gateway.errors import (
     UpstreamContextTooLong,
     UpstreamError,
@@ -24,7 +34,7 @@ from gateway.errors import (
     UpstreamUnreachable,
 )
 from gateway.providers.base import Headers
-from gateway.providers.driver import Decoder, Encoded, HttpProvider, ModelsPage, Vectors
+from gateway.providers.driver import Decoder, Encoded, HttpProvider, ModelsPage, Scores, Vectors
 from gateway.providers.openai_compatible.chunks import ChunkDecoder, has_object
 from gateway.providers.openai_compatible.failures import (
     CODES,
@@ -59,7 +69,10 @@ LEAST_OUTPUT_TOKENS = 256  # of an answer that is cut to fit: the prompt's size,
 
 
 class Adapter(HttpProvider):
-    """OpenAI's chat completions and embeddings, with the facts in which endpoints differ as class attributes."""
+    """OpenAI's chat completions and embeddings, with the facts in which endpoints differ as class attributes.
+
+    Beside them Cohere's rerank, which is no part of OpenAI's protocol, but stands beside it on most hosts that rerank.
+    """
 
     params: frozenset[str] | None = None  # body fields that the endpoint takes; None: all
     reasoning_params: frozenset[str] = frozenset()  # those of them that models which do not reason refuse
@@ -171,6 +184,11 @@ class Adapter(HttpProvider):
             body["user"] = request.user
         return Encoded(self.post(candidate, "/embeddings", body), tuple(dropped))
 
+    def encode_rerank(self, documents: Sequence[str], top_n: int, request: RerankRequest, candidate: Candidate) -> Encoded:
+        # 2026-11: Cohere, Jina, OpenRouter, vLLM, llama.cpp, Infinity: https://docs.cohere.com/reference/rerank
+        body = {"model": candidate.model.upstream_id, "query": request.query, "documents": list(documents), "top_n": top_n}
+        return Encoded(self.post(candidate, "/rerank", body))
+
     def post(self, candidate: Candidate, path: str, body: Mapping[str, Any]) -> UpstreamRequest:
         headers = {"Content-Type": "application/json", **self.auth_headers(candidate.credential.secret)}
         return UpstreamRequest(candidate.credential.base_url + path, headers, jsonio.dumps(body))
@@ -209,6 +227,15 @@ class Adapter(HttpProvider):
         usage = usage if isinstance(usage, dict) else {}
         tokens = usage.get("prompt_tokens") or usage.get("total_tokens")
         return Vectors(vectors, tokens if isinstance(tokens, int) else None)
+
+    def decode_rerank(self, payload: Any, candidate: Candidate) -> Scores:
+        """Return the scores: under `results`, or `data` (Voyage), or as a bare list (text-embeddings-inference)."""
+        answer = payload if isinstance(payload, dict) else {"results": payload}
+        rows = answer["results"] if "results" in answer else answer["data"]
+        results = [Scored(row["index"], row["relevance_score"] if "relevance_score" in row else row["score"]) for row in rows]
+        usage = answer.get("usage")
+        tokens = usage.get("total_tokens") if isinstance(usage, dict) else None
+        return Scores(results, tokens if isinstance(tokens, int) else None)
 
     def find_error(self, payload: Any) -> int | None:
         item = first_of(payload)

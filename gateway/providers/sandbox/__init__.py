@@ -12,11 +12,11 @@ import secrets
 import time
 from collections.abc import Callable
 
-from gateway.domain import Candidate, ChatRequest, EmbeddingRequest, Model, ProviderRow
-from gateway.providers.base import ChatAnswer, ChatStream, Chunk, EmbeddingAnswer, Notes, Provider
+from gateway.domain import Candidate, ChatRequest, EmbeddingRequest, Model, ProviderRow, RerankRequest, Scored
+from gateway.providers.base import ChatAnswer, ChatStream, Chunk, EmbeddingAnswer, Notes, Provider, RerankAnswer
 from gateway.providers.sandbox.answer import Reply, build_answer, split_tokens, text_of
 from gateway.providers.sandbox.faults import Player, build_steps
-from gateway.providers.sandbox.vectors import build_vector
+from gateway.providers.sandbox.vectors import build_vector, likeness
 from gateway.upstream.transport import CallLimits, Transport
 from gateway.upstream.watch import Handle
 
@@ -58,6 +58,15 @@ class Adapter(Provider):
         size = request.dimensions or next(iter(candidate.model.dimensions), DIMENSIONS)
         tokens = sum(len(split_tokens(text)) for text in request.inputs)
         return EmbeddingAnswer([build_vector(text, size) for text in request.inputs], tokens)
+
+    def rerank(self, request: RerankRequest, candidate: Candidate, limits: CallLimits, handle: Handle) -> RerankAnswer:
+        Player([], limits, handle, self._monotonic).close()
+        query = build_vector(request.query, DIMENSIONS)
+        scores = [likeness(query, build_vector(text, DIMENSIONS)) for text in request.documents]
+        results = sorted((Scored(index, score) for index, score in enumerate(scores)), key=lambda result: -result.score)
+        per_document = len(split_tokens(request.query))
+        tokens = sum(per_document + len(split_tokens(text)) for text in request.documents)
+        return RerankAnswer(results[: request.top_n], tokens)
 
     def _build_reply(self, request: ChatRequest, model: Model) -> Reply:
         number = request.body.get("n")

@@ -1,4 +1,4 @@
-"""Embeddings without a model."""
+"""Embeddings, and likeness by them, without a model."""
 
 from __future__ import annotations
 
@@ -19,6 +19,11 @@ def build_vector(text: str, size: int) -> list[float]:
     if length == 0:  # everything cancelled out
         vector[int.from_bytes(_hash(text)) % size] = length = 1.0
     return [value / length for value in vector]
+
+
+def likeness(one: list[float], other: list[float]) -> float:
+    """Return how much two vectors of length 1 have in common: 1 for the same, 0 for nothing."""
+    return max(0.0, round(sum(a * b for a, b in zip(one, other, strict=True)), 6))
 
 
 def _hash(text: str) -> bytes:

@@ -3,8 +3,9 @@
 Why not its own `/run/{model}` (2026-11: https://developers.cloudflare.com/workers-ai/configuration/open-ai-compatibility/):
 there each generation of models has a request and an answer of its own (a bare JSON schema, flat tools, no tool_choice,
 three kinds of stream), the id of the model stands in the path, and embeddings tell no usage. The compatible API takes
-one form for all of them. What comes back is not always that form, so every form seen is read, on either API:
-Cloudflare's envelope, the classic `response`, completions inside `result`, and streams that mix them.
+one form for all of them, but for reranking, which it lacks. What comes back is not always that form, so every form seen
+is read, on either API: Cloudflare's envelope, the classic `response`, completions inside `result`, and streams that mix
+them.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from gateway.domain import Candidate, ChatRequest, Credential, EmbeddingRequest, Model
+from gateway.domain import Candidate, ChatRequest, Credential, EmbeddingRequest, Model, RerankRequest, Scored
 from gateway.errors import (
     UpstreamContextTooLong,
     UpstreamError,
@@ -22,7 +23,7 @@ from gateway.errors import (
 )
 from gateway.providers import openai_compatible
 from gateway.providers.base import Headers
-from gateway.providers.driver import Decoder, Encoded, ModelsPage, Vectors
+from gateway.providers.driver import Decoder, Encoded, ModelsPage, Scores, Vectors
 from gateway.providers.openai_compatible import fit_output
 from gateway.providers.openai_compatible.failures import read_error
 from gateway.providers.openai_compatible.fields import size_to_ask_for
@@ -121,6 +122,12 @@ class Adapter(openai_compatible.Adapter):
             dropped.append("dimensions")
         return Encoded(self.post(candidate, "/embeddings", body), tuple(dropped))
 
+    def encode_rerank(self, documents: Sequence[str], top_n: int, request: RerankRequest, candidate: Candidate) -> Encoded:
+        # 2026-11: https://developers.cloudflare.com/workers-ai/models/bge-reranker-base/
+        contexts = [{"text": text} for text in documents]
+        body = {"query": request.query, "contexts": contexts, "top_k": top_n}
+        return Encoded(super().post(candidate, f"/run/{candidate.model.upstream_id}", body))
+
     def post(self, candidate: Candidate, path: str, body: Mapping[str, Any]) -> UpstreamRequest:
         return super().post(candidate, "/v1" + path, body)
 
@@ -145,6 +152,9 @@ class Adapter(openai_compatible.Adapter):
         if isinstance(rows, list) and all(isinstance(row, list) for row in rows):
             answer = {**answer, "data": [{"index": index, "embedding": row} for index, row in enumerate(rows)]}
         return super().decode_embeddings(answer, candidate)
+
+    def decode_rerank(self, payload: Any, candidate: Candidate) -> Scores:
+        return Scores([Scored(row["id"], row["score"]) for row in unwrap(payload)["response"]])
 
     def find_error(self, payload: Any) -> int | None:
         if is_failure(payload):

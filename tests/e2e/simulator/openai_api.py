@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any, NoReturn
 
 from tests.e2e.simulator.behaviours import Answer, Reply, Stream, reply
-from tests.e2e.simulator.mind import Prompt, Turn, think, tokens_of, vector_of
+from tests.e2e.simulator.mind import Prompt, Turn, count_tokens, rank_documents, think, tokens_of, vector_of
 from tests.e2e.simulator.service import CREATED, Facts, Refused, Service
 from tests.e2e.simulator.wire import Request
 
@@ -199,8 +199,8 @@ SMALL = Facts(context=8192, max_output=8192)
 class Plain(OpenAIService):
     """Any OpenAI-compatible server (Ollama, vLLM, llama.cpp): takes every field, every model, and every key or none.
 
-    Models whose name has "embed" embed (8 numbers); one whose name has "think" thinks. The window is that of a small
-    machine, and what does not fit is refused as vLLM does it.
+    Models whose name has "embed" embed (8 numbers); one whose name has "think" thinks; any model reranks. The window is
+    that of a small machine, and what does not fit is refused as vLLM does it.
     """
 
     name = "plain"
@@ -211,6 +211,19 @@ class Plain(OpenAIService):
 
     def check_key(self, request: Request) -> None:
         pass
+
+    def respond(self, request: Request) -> Answer:
+        if request.method == "POST" and request.rest == self.base + "/rerank":
+            return self.rerank(self.read_object(request))
+        return super().respond(request)
+
+    def rerank(self, body: Json) -> Answer:
+        """Answer as vLLM and llama.cpp do."""
+        ranked = rank_documents(body["query"], body["documents"])[: body.get("top_n")]
+        results = [{"index": index, "relevance_score": score} for index, score in ranked]
+        tokens = sum(count_tokens(text) + count_tokens(body["query"]) for text in body["documents"])
+        usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+        return reply(200, {"model": body["model"], "results": results, "usage": usage})
 
     def facts_of(self, model: Any, kind: str | None = None) -> Facts:
         if "embed" in str(model):

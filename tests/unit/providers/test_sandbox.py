@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from gateway import jsonio
-from gateway.domain import Candidate, ChatRequest, Choice, Credential, EmbeddingRequest, Model, ProviderRow
+from gateway.domain import Candidate, ChatRequest, Choice, Credential, EmbeddingRequest, Model, ProviderRow, RerankRequest
 from gateway.errors import (
     ClientGone,
     Draining,
@@ -582,6 +582,8 @@ def test_a_request_that_ended_gets_nothing(handle, model):
             ask(chat(), model, handle)
     with pytest.raises(ClientGone):
         embed("text", handle=handle)
+    with pytest.raises(ClientGone):
+        rerank("query", "text", handle=handle)
 
 
 def test_a_call_after_the_deadline_is_refused():
@@ -669,3 +671,22 @@ def test_texts_that_share_words_are_nearer():
 
 def test_embedding_counts_the_tokens_of_all_inputs():
     assert embed("one two", "three").prompt_tokens == 3
+
+
+# --- reranking -----------------------------------------------------------------------------------------------------
+
+
+def rerank(query, *documents, handle=None, **fields):
+    request = RerankRequest(query=query, documents=documents, choice=Choice(names=("sandbox/rerank",)), **fields)
+    return adapter().rerank(request, candidate("sandbox/rerank", kind="rerank"), LIMITS, handle or PatientHandle())
+
+
+def test_documents_are_ranked_by_the_words_they_share_with_the_query():
+    results = rerank("the red dog", "quarterly revenue grew", "the red dog", "a dog").results
+    assert [result.index for result in results] == [1, 2, 0]
+    assert results[0].score == pytest.approx(1) and all(0 <= result.score <= 1 for result in results)
+    assert [result.index for result in rerank("the red dog", "a dog", "the red dog", top_n=1).results] == [1]
+
+
+def test_reranking_counts_the_query_with_each_document():
+    assert rerank("one two", "three", "four five").total_tokens == 7

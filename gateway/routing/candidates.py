@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from gateway.catalog import Named
-from gateway.domain import REASONING_LEVELS, Candidate, ChatRequest, Choice, EmbeddingRequest, Kind, Model
+from gateway.domain import REASONING_LEVELS, Candidate, ChatRequest, Choice, EmbeddingRequest, Kind, Model, RerankRequest
 from gateway.errors import InvalidRequest, ModelNotFound
 from gateway.inventory import Inventory
 from gateway.providers.base import Provider
@@ -75,6 +75,13 @@ class Planner:
         plan = _plan(request.choice, "embedding", self._inventory)
         size = request.dimensions
         return _keep(plan, lambda c: size is None or _can_size(c.model, size), "dimensions", lambda: _size_missing(plan))
+
+    def plan_rerank(self, request: RerankRequest) -> Plan:
+        """Return who can rerank: only homes of the very model that was asked for, since each measures by its own scale.
+
+        :raises ModelNotFound: a name that nobody has.
+        """
+        return _plan(request.choice, "rerank", self._inventory)
 
     def plan_name(self, name: str) -> Plan:
         """Return everybody whom a name stands for, of whichever kind. :raises ModelNotFound: nobody."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from threading import BoundedSemaphore
 from typing import Any
 
-from gateway.domain import Candidate, ChatRequest, EmbeddingRequest, ReasoningEffort, Usage
-from gateway.providers.base import Provider
+from gateway.domain import Candidate, ChatRequest, EmbeddingRequest, ReasoningEffort, RerankRequest, Scored, Usage
+from gateway.providers.base import Provider, RerankAnswer
 from gateway.routing.attempts import AttemptLoop, Caller, Policy, Yield
 from gateway.routing.candidates import Plan
 from gateway.routing.commit import Begun, begin_stream
@@ -47,6 +47,13 @@ class OpenedStream:
 @dataclass(frozen=True, slots=True)
 class Embeddings:
     vectors: list[list[float]]
+    route: Route
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    results: list[Scored]
     route: Route
     usage: Usage
 
@@ -151,6 +158,24 @@ class Dispatcher:
         self.ledger.ended(won.booking, usage, ttft_s=None)
         return Embeddings(vectors, loop.route_of(won), usage)
 
+    def rerank(self, request: RerankRequest, caller: Caller) -> Ranking:
+        """Return the documents that answer a query best, by the very model that was asked for. Errors as for `complete`."""
+        plan = self.roster.planner.plan_rerank(request)
+        asked = Asked(request.prompt_tokens, inputs=len(request.documents))
+        ends_at = _budget_end(caller, self.settings.request_deadline_s)
+        clock = AttemptClock(self.settings, ends_at, stream=False)
+
+        def call(candidate: Candidate) -> Yield[RerankAnswer]:
+            answer = self.providers[candidate.provider.key].rerank(request, candidate, clock.embedding_limits(), caller.handle)
+            return Yield(answer, answer)
+
+        loop = AttemptLoop(self.ledger, self.telemetry, self.policy, plan=plan, asked=asked, caller=caller, ends_at_mono=ends_at)
+        won = loop.attempt_all(call)
+        tokens = won.value.total_tokens
+        usage = Usage(request.prompt_tokens if tokens is None else tokens, estimated=tokens is None)
+        self.ledger.ended(won.booking, usage, ttft_s=None)
+        return Ranking(won.value.results, loop.route_of(won), usage)
+
     def explain_chat(self, request: ChatRequest) -> dict[str, Any]:
         """Return who would serve a chat request, in which order, and why not the others. Nobody is asked.
 
@@ -161,6 +186,10 @@ class Dispatcher:
     def explain_embeddings(self, request: EmbeddingRequest) -> dict[str, Any]:
         """The same for embeddings."""
         return self._explain(request.choice.names[0], self.roster.planner.plan_embeddings(request), None)
+
+    def explain_rerank(self, request: RerankRequest) -> dict[str, Any]:
+        """The same for a reranking."""
+        return self._explain(request.choice.names[0], self.roster.planner.plan_rerank(request), None)
 
     def explain_name(self, name: str) -> dict[str, Any]:
         """The same for any request that names a model. :raises ModelNotFound: nobody has that name."""

@@ -29,7 +29,7 @@ class Asked:
 
     prompt_tokens: int = 0
     output_tokens: int | None = None
-    inputs: int = 0  # texts to embed
+    inputs: int = 0  # texts to embed or to score
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,15 +5,18 @@ from gateway.api.schemas.body import read_json
 from gateway.api.schemas.chat import ChatSchema, load_chat
 from gateway.api.schemas.completions import CompletionSchema, load_completion
 from gateway.api.schemas.embeddings import EmbeddingSchema, load_embeddings
+from gateway.api.schemas.rerank import RerankSchema, load_rerank
 
 __all__ = [
     "ChatSchema",
     "CompletionSchema",
     "EmbeddingSchema",
     "MessagesSchema",
+    "RerankSchema",
     "load_chat",
     "load_completion",
     "load_embeddings",
     "load_message_request",
+    "load_rerank",
     "read_json",
 ]

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
+from gateway.api.schemas import load_message_request
 from tests.anthropic_sdk import check_error, check_message, put_together, read_events
 from tests.conftest import KEY
 
+CLAUDE_CODE = Path(__file__).parent / "fixtures" / "claude_code"
 MESSAGES = "/v1/messages"
 TOOL = {"name": "weather", "input_schema": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}}
 USER = {"role": "user", "content": "What is the weather?"}
@@ -114,3 +119,40 @@ def test_the_count_is_that_of_the_streams_beginning(application):
 @pytest.mark.parametrize("path", ["/api/hello", "/v1/api/hello", "/"])
 def test_a_client_sees_that_the_server_is_there(application, method, path):
     assert application.client.open(path, method=method).status_code == 200
+
+
+# --- Claude Code -------------------------------------------------------------------------------------------------------
+
+
+def recorded(name):
+    return json.loads((CLAUDE_CODE / f"{name}.json").read_bytes())
+
+
+@pytest.mark.parametrize("name", ["first_turn", "tool_turn", "quota_probe", "title"])
+def test_what_claude_code_sends_is_served_and_counted(application, name):
+    sent = recorded(name)
+    answer = application.post(f"{MESSAGES}?beta=true", sent, {"anthropic-version": "2023-06-01", "anthropic-beta": "x,y"})
+    assert answer.status_code == 200 and "x-gateway-params-dropped" not in answer.headers
+    message = put_together(read_events(answer.data)) if sent.get("stream") else check_message(answer.json)
+    assert message["stop_reason"] == {"first_turn": "tool_use", "quota_probe": "max_tokens"}.get(name, "end_turn")
+    assert application.post(f"{MESSAGES}/count_tokens?beta=true", sent).json["input_tokens"] > 5
+
+
+def test_what_claude_code_sends_becomes_a_plain_chat():
+    chat, terms = load_message_request(recorded("tool_turn"), {})
+    assert [message["role"] for message in chat.messages] == ["system", "user", "assistant", "tool"]
+    assert "billing-header" not in chat.messages[0]["content"]
+    assert [part["text"][:18] for part in chat.messages[1]["content"]] == [
+        "<system-reminder>\n",
+        "Say hello",
+        "<system-reminder>\n",
+    ]
+    assert chat.messages[2]["tool_calls"][0]["function"]["arguments"] == '{"command":"false","description":"Fail"}'
+    assert chat.messages[3] == {"role": "tool", "tool_call_id": "toolu_0001", "content": "Error: Exit code 1"}
+    assert (chat.reasoning_effort, terms.shows_thoughts, chat.max_output_tokens) == ("high", True, 64000)
+    assert len(chat.body["tools"]) == 3 and chat.needs == {"tools"} and len(chat.body["user"]) == 64
+
+
+def test_a_search_that_only_anthropics_servers_can_make_is_refused_by_its_name(application):
+    answer = application.post(MESSAGES, recorded("web_search"))
+    assert answer.status_code == 400 and answer.json["error"]["message"].startswith("tool_choice.name: names a tool that only")

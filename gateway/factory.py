@@ -8,7 +8,7 @@ from flask import Flask, request
 from flask_cors import CORS
 
 from gateway.admission import Gate
-from gateway.api import chat, completions, embeddings, exchange, health, messages, models, replies, rerank, routing
+from gateway.api import chat, completions, dashboard, embeddings, exchange, health, messages, models, replies, rerank, routing
 from gateway.api.paths import CanonicalPaths
 from gateway.api.proxies import behind_proxies
 from gateway.auth import Keyring
@@ -46,8 +46,8 @@ def create_app(
     app = Flask(__name__, static_folder=None)
     app.extensions["gateway"] = services
     app.before_request(exchange.begin_exchange)
-    for blueprint in (chat.bp, completions.bp, embeddings.bp, messages.bp, models.bp, rerank.bp, routing.bp, health.bp):
-        app.register_blueprint(blueprint)
+    for surface in (chat, completions, embeddings, messages, rerank, models, routing, health, dashboard):
+        app.register_blueprint(surface.bp)
     allow_browsers(app, services.settings)
     # After CORS, so that its hook runs before: a head that ends in an id ending in 0 looks to simple load tools like
     # the end of a chunked body.

@@ -1,11 +1,12 @@
 """How the application and gunicorn meet: what a worker does that Flask cannot.
 
-gunicorn's thread worker, in six places (all measured 2026-11 with gunicorn 27.0.1):
+gunicorn's thread worker, in seven places (all measured 2026-11 with gunicorn 27.0.1):
 
 - a connection gets a thread only when it has sent something: one that is silent holds a thread for 5 s there;
 - a client that sends or reads too slowly is let go (gateway/pace.py): there it holds its thread for as long as it likes;
 - a thread that has answered waits a moment for its client's next request: the way back through the thread that accepts, and
   from there to another one, costs as much as a third of a request;
+- a worker that is full leaves new connections to others that are not (gateway/siblings.py);
 - a finished connection is closed without a thread: there the thread that accepts waits up to 2 s for a client which does
   not close, and nobody else is let in meanwhile;
 - a few threads more than requests are admitted: refusals and health are answered while every place is taken;
@@ -31,23 +32,32 @@ from gunicorn.workers.gthread import ThreadWorker
 
 from gateway.pace import PacedSocket
 from gateway.services import Services
+from gateway.siblings import Siblings
 
 SPARE_THREADS = 16  # beyond those that admission lets in
 STAY_S = 0.01  # how long a thread waits for the next request of the connection that it has just served
+LEAVE_S = 0.002  # at a time, while a full worker leaves a new connection to another
+LEAVE_MOST_S = 1.0  # that long at most: the other may hang
 LAST_S = 6.0  # of the graceful time: for requests that are ended to say so
 LINGER_S = 2.0  # for a client that still sends, so that it reads its answer before the connection is reset
 LINGER_BYTES = 1 << 20  # and for no more than this
+
+
+siblings = Siblings()  # made in the master, which loads this module for its class of workers
 
 
 class Worker(ThreadWorker):
     """A worker process: see the module."""
 
     _gateway: Services | None = None  # until the application is loaded
-    _busy = 0  # threads of the pool that hold a connection
+    _busy = 0  # connections that have a thread of the pool, or wait for one
+    _leaves_until = 0.0  # monotonic seconds: new connections are left to others
 
     def load_wsgi(self) -> None:
         super().load_wsgi()
         self._busy_lock = threading.Lock()
+        siblings.join(self.age)
+        self._count_busy(0)
         gateway: Services = cast(Flask, self.wsgi).extensions["gateway"]
         if gateway.settings.discovery:
             gateway.discovery.start()
@@ -64,6 +74,7 @@ class Worker(ThreadWorker):
             conn.sock = PacedSocket.adopt(conn.sock)
         if conn.initialized or conn.data_ready or has_data(conn.sock):
             conn.data_ready = True
+            self._count_busy(1)
             super().enqueue_req(conn)
             return
         conn.timeout = time.monotonic() + self.cfg.keepalive
@@ -75,7 +86,6 @@ class Worker(ThreadWorker):
 
         What gunicorn would close later is handed over now.
         """
-        self._count_busy(1)
         try:
             goes_on = super().handle(conn)
             while goes_on is True and self._stays_for(conn):
@@ -104,10 +114,27 @@ class Worker(ThreadWorker):
     def _count_busy(self, change: int) -> None:
         with self._busy_lock:
             self._busy += change
+            siblings.tell(self.cfg.threads - self._busy if self.alive else 0)
+
+    def accept(self, listener: Any) -> None:
+        if self.alive and self._busy >= self.cfg.threads and self._leaves_it_to_others():
+            time.sleep(LEAVE_S)  # the listener stays readable
+        else:
+            super().accept(listener)
+
+    def _leaves_it_to_others(self) -> bool:
+        """Whether somebody else could take a new connection, and is given the time for it."""
+        if not siblings.have_room():
+            return False
+        now = time.monotonic()
+        if now > self._leaves_until + LEAVE_MOST_S:  # the last time was another connection
+            self._leaves_until = now + LEAVE_MOST_S
+        return now < self._leaves_until
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         if self.alive and self._gateway:
             self._gateway.watch.stopping = True
+            siblings.tell(0)
             drain = threading.Timer(max(0.0, self.cfg.graceful_timeout - LAST_S), self._gateway.watch.drain)
             drain.daemon = True
             drain.start()

@@ -83,6 +83,15 @@ def test_while_every_place_is_taken_the_rest_is_refused_at_once(gateway, simulat
     assert status == 200  # the places of clients that left are free again
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the workers in /proc")
+def test_a_full_worker_leaves_new_clients_to_one_that_has_room(start_gateway, env, simulator):
+    with start_gateway(env, workers=3, threads=THREADS) as gateway:
+        until(lambda: len(running(gateway)) == 3)
+        with streams(gateway, simulator, 3 * THREADS):
+            answer = gateway.post("/v1/chat/completions", ASK)
+    assert (answer.status, answer.json["error"]["code"]) == (503, "gateway_busy")
+
+
 @pytest.mark.quiet
 def test_clients_that_do_not_close_keep_nobody_waiting(gateway):
     request = f"GET /v1/models HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {gateway.key}\r\nConnection: close\r\n\r\n".encode()

@@ -1,0 +1,59 @@
+import multiprocessing
+import os
+
+import pytest
+
+from gateway.siblings import MOST_WORKERS, Siblings
+
+fork = multiprocessing.get_context("fork")
+
+
+class Sibling:
+    """Another process that has said how much room it has, until `end`."""
+
+    def __init__(self, siblings, number, free):
+        def live(pipe):
+            siblings.join(number)
+            siblings.tell(free)
+            pipe.send("told")
+            pipe.recv()
+
+        self.pipe, theirs = fork.Pipe()
+        self.process = fork.Process(target=live, args=(theirs,), daemon=True)
+        self.process.start()
+        self.pipe.recv()
+
+    def end(self):
+        self.pipe.send("end")
+        self.process.join()
+
+
+@pytest.fixture
+def siblings():
+    siblings = Siblings()
+    siblings.join(1)
+    return siblings
+
+
+def test_nobody_else_has_room_where_there_is_nobody_else(siblings):
+    siblings.tell(5)
+    assert not siblings.have_room()
+
+
+@pytest.mark.parametrize(("free", "room"), [(3, True), (0, False), (-2, False)])
+def test_another_has_as_much_room_as_it_says(siblings, free, room):
+    other = Sibling(siblings, 2, free)
+    assert siblings.have_room() is room
+    other.end()
+
+
+def test_who_has_ended_has_no_room(siblings):
+    Sibling(siblings, 2, 3).end()
+    assert not siblings.have_room()
+
+
+def test_lines_are_taken_again_after_many_reloads(siblings):
+    Sibling(siblings, 2, 3).end()
+    other = Sibling(siblings, 2 + MOST_WORKERS, 0)
+    assert not siblings.have_room() and os.getpid()
+    other.end()

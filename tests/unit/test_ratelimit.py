@@ -62,6 +62,15 @@ def test_an_answer_tells_what_is_left_and_when_there_is_more(clock):
     assert limit.take("ann") == Allowance((3, 60), 0, 10)
 
 
+def test_of_few_each_comes_back_when_it_can(clock):
+    limit = KeyLimit((2, 60), MemoryStore(clock))
+    for _ in range(2):
+        assert granted(limit, "ann", 1)
+        clock.pass_(0.1)
+    clock.pass_(59.85)
+    assert granted(limit, "ann", 2) == 1  # the first is a minute old, the second a tenth of a second less
+
+
 def test_each_key_has_a_limit_of_its_own_and_each_window_too(clock):
     store = MemoryStore(clock)
     assert granted(KeyLimit((2, 60), store), "ann", 3) == granted(KeyLimit((2, 60), store), "bob", 3) == 2

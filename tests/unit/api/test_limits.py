@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from gateway.api.proxies import behind_proxies
 from gateway.errors import StateError
 from gateway.state.memory import MemoryStore
 from tests.conftest import AUTH, KEY
@@ -193,6 +194,18 @@ def statuses(application, chains):
 def test_an_address_is_what_the_trusted_proxies_say(build_application, hops, chains, expected):
     application = build_application({"PUBLIC_RATE_LIMIT": "1/minute", "TRUSTED_PROXY_HOPS": hops})
     assert statuses(application, chains) == expected
+
+
+@pytest.mark.parametrize(("hops", "scheme"), [(0, "http"), (1, "https")])
+def test_so_is_the_scheme(hops, scheme):
+    seen = []
+
+    def app(environ, start_response):
+        seen.append(environ["wsgi.url_scheme"])
+        return []
+
+    behind_proxies(app, hops)({"wsgi.url_scheme": "http", "HTTP_X_FORWARDED_PROTO": "https"}, lambda *_: None)
+    assert seen == [scheme]
 
 
 @pytest.mark.parametrize(("hops", "warnings"), [("0", 1), ("1", 0)])

@@ -123,7 +123,7 @@ def test_offline_nobody_is_asked(simulator, check):
 def test_redis_is_asked_and_its_password_kept(check, own_redis):
     env = {"STATE_URL": own_redis.url}
     status, found, _ = check(env)
-    assert (status, found["state store"][0]) == (0, "ok") and f"Redis at 127.0.0.1:{own_redis.port}" in found["state store"][1]
+    assert (status, found["state store"][0]) == (0, "ok") and "Redis at 127.0.0.1:" in found["state store"][1]
     own_redis.hang()
     status, found, printed = check({"STATE_URL": own_redis.url.replace("//", "//user:SECRET@")})
     own_redis.resume()

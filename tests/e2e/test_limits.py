@@ -42,6 +42,7 @@ def workers_of(gateway):
     return [int(pid) for pid in Path(f"/proc/{gateway.pid}/task/{gateway.pid}/children").read_text().split()]
 
 
+@pytest.mark.quiet  # a store that is late refuses nobody
 def test_of_many_at_once_exactly_as_many_pass_as_the_limit_says(start_gateway, env):
     with start_gateway(env) as gateway:
         answers = ask([gateway], MANY)
@@ -56,6 +57,7 @@ def test_of_many_at_once_exactly_as_many_pass_as_the_limit_says(start_gateway, e
         assert (bob.status, bob.headers["x-ratelimit-remaining"]) == (200, str(LIMIT - 1))
 
 
+@pytest.mark.quiet
 @pytest.mark.redis
 def test_two_gateways_on_one_redis_keep_one_limit(start_gateway, empty_redis_url):
     env = {"CLIENT_RATE_LIMIT": f"{LIMIT}/minute", "STATE_URL": empty_redis_url}
@@ -63,6 +65,7 @@ def test_two_gateways_on_one_redis_keep_one_limit(start_gateway, empty_redis_url
         assert statuses(ask([one, other], MANY)) == {200: LIMIT, 429: MANY - LIMIT}, one.log() + other.log()
 
 
+@pytest.mark.quiet  # a store that is late refuses nobody
 def test_a_worker_that_is_killed_takes_no_count_with_it(start_gateway, env):
     with start_gateway(env) as gateway:
         first = ask([gateway], LIMIT // 2)
@@ -79,6 +82,7 @@ def test_a_worker_that_is_killed_takes_no_count_with_it(start_gateway, env):
         assert statuses(ask([gateway], LIMIT)) == {200: LIMIT - LIMIT // 2, 429: LIMIT // 2}, gateway.log()
 
 
+@pytest.mark.quiet
 @pytest.mark.redis
 @pytest.mark.parametrize("how", ["gone", "hung"])
 def test_while_the_store_is_down_everybody_passes(start_gateway, own_redis, how):

@@ -8,12 +8,14 @@ import json
 import os
 import signal
 import socket
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import redis
 
+from gateway.state.base import WRITE_BEHIND_S
 from tests.e2e.simulator import altered, cut_after, reply, stream
 
 pytestmark = pytest.mark.e2e
@@ -189,7 +191,7 @@ def search(started):
     started.forget_failures()
     search = Search(started)
     yield search
-    search.gateway.forget_failures()  # what is written behind is kept by then
+    time.sleep(2 * WRITE_BEHIND_S)
     search.look()
 
 

@@ -204,6 +204,17 @@ def test_nothing_comes_out_whatever_providers_do(search, simulator, way):
             search.post("/v1/chat/completions", {**CHAT, **fields, "model": f"{provider}/{model}"})
     for provider, model in EMBEDDING_MODELS.items():
         search.post("/v1/embeddings", {"model": f"{provider}/{model}", "input": [PROMPT, PROMPT], "user": PROMPT})
+    search.post("/v1/rerank", {"model": "voyage_ai/rerank-2.5", "query": PROMPT, "documents": [PROMPT, ANSWER], "top_n": 1})
+    message = {
+        "max_tokens": 99,
+        "system": PROMPT,
+        "messages": [{"role": "user", "content": PROMPT}],
+        "metadata": {"user_id": MARK},
+    }
+    for streamed in (False, True):
+        search.post("/v1/messages", {**message, "model": f"cerebras/{CHAT_MODELS['cerebras']}", "stream": streamed})
+        search.post("/v1/completions", {"prompt": PROMPT, "model": f"gemini/{CHAT_MODELS['gemini']}", "stream": streamed})
+    search.post("/v1/messages/count_tokens", {**message, "model": "auto"})
     search.post("/v1/chat/completions", {**CHAT, "model": "auto"}, {"x-gateway-dry-run": "1"})
     for path in ("/health", "/v1/models", "/v1/routing/status", "/v1/quota", "/v1/stats/providers", "/readyz", "/metrics"):
         search.get(path)

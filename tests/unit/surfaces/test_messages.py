@@ -145,6 +145,11 @@ def test_the_stop_sequence_is_told_where_the_provider_tells_it(stops, notes, sto
         assert (message["stop_reason"], message["stop_sequence"]) == stop
 
 
+def test_an_answer_that_was_cut_did_not_end_at_a_stop_sequence():
+    cut_off = whole(Terms(stop_sequences=("X",)), content="t", reason="length", notes={"stop_reason": "X"})
+    assert (cut_off["stop_reason"], cut_off["stop_sequence"]) == ("max_tokens", None)
+
+
 @pytest.mark.parametrize(
     ("usage", "told"),
     [
@@ -226,6 +231,26 @@ def test_each_piece_leaves_with_its_chunk():
     assert [[e["delta"]["text"] for e in events if e["type"] == "content_block_delta"] for events in sent] == [["a"], ["b"]]
 
 
+def test_a_chunk_of_several_blocks_leaves_as_a_whole():
+    shaper, form = ChunkShaper(model="m", splits_thoughts=False), MessageForm(SHOWN, "req_1")
+    delta = {"reasoning_content": "hm", "content": "t", **call_delta(0, "{", name="a")}
+    sent = read_events(form.chunks(shaper.feed({"id": "1", "choices": [{"index": 0, "delta": delta}]})))
+    assert [event["content_block"]["type"] for event in sent if event["type"] == "content_block_start"] == [
+        "thinking",
+        "text",
+        "tool_use",
+    ]
+    assert sent[-1]["delta"] == {"type": "input_json_delta", "partial_json": "{"}
+
+
+def test_a_stop_that_is_told_beside_the_last_words_counts():
+    shaper, form = ChunkShaper(model="m", splits_thoughts=False), MessageForm(Terms(stop_sequences=("X",)), "req_1")
+    last = {"index": 0, "delta": {"content": "t"}, "finish_reason": "stop", "stop_reason": "X"}
+    sent = form.chunks(shaper.feed({"id": "1", "choices": [last]}))
+    sent += form.chunks(shaper.finish(X_GATEWAY, include_usage=True, prompt_tokens=1)) + form.end()
+    assert put_together(read_events(sent))["stop_sequence"] == "X"
+
+
 def test_thoughts_that_nobody_asked_for_begin_the_message_and_are_not_told():
     assert kinds(stream([{"reasoning_content": "hm"}]))[:3] == ["message_start", "ping", "message_delta"]
 
@@ -265,6 +290,14 @@ def test_a_prefill_is_cut_in_whatever_pieces_it_comes():
         expected = text.removeprefix('{"a"')
         content = put_together(stream([{"content": char} for char in text], terms))["content"]
         assert "".join(block["text"] for block in content) == expected
+
+
+def test_what_a_prefill_held_back_stands_before_what_follows():
+    terms = Terms(prefill="The answer is")
+    refused = put_together(stream([{"content": "The"}, {"refusal": " no"}], terms))
+    assert refused["content"] == whole(terms, content="The", refusal=" no")["content"] == [{"type": "text", "text": "The no"}]
+    events = stream([{"content": "The"}, call_delta(0, "{}", name="a")], terms)
+    assert put_together(events)["content"] == whole(terms, content="The", tool_calls=[call("{}", "call_0", "a")])["content"]
 
 
 def test_only_the_first_answer_of_several_is_told():

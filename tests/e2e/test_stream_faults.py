@@ -87,7 +87,7 @@ class Bench:
         self.provider = Adapter(row, self.transport, None)  # type: ignore[arg-type]
         self.candidate = Candidate(row, Model(provider="plain", id="m"), Credential("plain", 1, base_url))
 
-    def serve(self, behaviour, *, client=None, first_token_s=1.0, idle_s=1.0, stream_max_s=9.0, deadline_s=5.0, **body):
+    def serve(self, behaviour, *, client=None, first_token_s=5.0, idle_s=5.0, stream_max_s=9.0, deadline_s=5.0, **body):
         self.simulator.always("plain", behaviour)
         request = ChatRequest(body={"messages": [{"role": "user", "content": "Hi"}], **body}, stream=True)
         served, handle, began = Served(), self.watch.open_handle(client), time.monotonic()

@@ -33,7 +33,7 @@ WORDS = stream([{"n": n} for n in range(5)])
 
 
 def limits(**seconds):
-    wanted = {"connect_s": 1.0, "first_token_s": 1.0, "idle_s": 1.0, "total_s": 5.0, **seconds}
+    wanted = {"connect_s": 5.0, "first_token_s": 5.0, "idle_s": 5.0, "total_s": 5.0, **seconds}
     return CallLimits(wanted["connect_s"], wanted["first_token_s"], wanted["idle_s"], time.monotonic() + wanted["total_s"])
 
 

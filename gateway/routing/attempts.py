@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from threading import BoundedSemaphore
 from typing import Any, Generic, Protocol, TypeVar
@@ -70,11 +71,13 @@ class Result(Protocol):
 class Yield(Generic[T]):
     """A successful attempt. `empty`: a `stop` with nothing in it, good enough only if nobody is left.
 
-    `ttft_s`: how long its first token took, None where it came in one piece.
+    `usage` None: the answer has only begun, and `discard` lets it go. `ttft_s`: how long its first token took, None where
+    it came in one piece.
     """
 
     value: T
     result: Result
+    usage: Usage | None
     empty: bool = False
     ttft_s: float | None = None
     discard: Callable[[], None] = lambda: None
@@ -82,12 +85,13 @@ class Yield(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Won(Generic[T]):
-    """The attempt that served the request, its booking still open."""
+    """The attempt that serves the request. Its booking is open while the answer has only begun (`AttemptLoop.taking_over`)."""
 
     value: T
     booking: Booking
     dropped: tuple[str, ...]
     ttft_s: float | None
+    discard: Callable[[], None]
 
     @property
     def candidate(self) -> Candidate:
@@ -147,10 +151,15 @@ class AttemptLoop:
         self.ends_at_mono = ends_at_mono
         return self._attempt_in_turn(call)
 
+    def taking_over(self, won: Won[Any]) -> AbstractContextManager[None]:
+        """Let an answer that has only begun go, where the block fails that hands it to whoever ends it."""
+        return self._or_let_go(won.booking, won.discard)
+
     def give_up(self, won: Won[Any], outcome: str) -> None:
-        """Let an attempt go whose answer is of no use, by nobody's fault."""
+        """Let an answer go that is of no use, by nobody's fault."""
         self.attempts[-1] = replace(self.attempts[-1], outcome=outcome)
         self.ledger.abandoned(won.booking, Usage(self.asked.prompt_tokens))
+        won.discard()
 
     def route_of(self, won: Won[Any]) -> Route:
         """Return how the request is served by `won`, as far as it has come."""
@@ -181,18 +190,30 @@ class AttemptLoop:
         return len(self.attempts) < MAX_ATTEMPTS and time.monotonic() < self.ends_at_mono
 
     def _attempt(self, turn: Turn, booking: Booking, call: Callable[[Candidate], Yield[T]]) -> Won[T] | None:
+        with self._or_let_go(booking):
+            try:
+                result = call(turn.candidate)
+            except UpstreamError as error:
+                self._failed(turn, booking, error)
+                return None
+            except GatewayError as error:  # the client left, or the worker stops
+                self._record(booking, error.code, None)
+                raise self._told(error) from None
+        with self._or_let_go(booking, result.discard):
+            return self._take(booking, result)
+
+    @contextmanager
+    def _or_let_go(self, booking: Booking, discard: Callable[[], None] = lambda: None) -> Iterator[None]:
+        """Leave nothing open where the block fails. The prompt was sent all the same."""
         try:
-            result = call(turn.candidate)
-        except UpstreamError as error:
-            self._failed(turn, booking, error)
-            return None
-        except GatewayError as error:  # the client left, or the worker stops: the prompt was sent all the same
-            self._record(booking, error.code, None)
-            self.ledger.abandoned(booking, Usage(self.asked.prompt_tokens))
-            raise self._told(error) from None
+            yield
         except BaseException:
             self.ledger.abandoned(booking, Usage(self.asked.prompt_tokens))
+            discard()
             raise
+
+    def _take(self, booking: Booking, result: Yield[T]) -> Won[T] | None:
+        """Return the answer, None where it is not good enough while others are left."""
         if result.empty and self.lineup.waiting:
             result.discard()
             self.ledger.empty(booking)
@@ -200,7 +221,9 @@ class AttemptLoop:
             return None
         self._record(booking, "ok", 200)
         self.ledger.answered(booking, result.result.quota, ttft_s=result.ttft_s)
-        return Won(result.value, booking, result.result.dropped, result.ttft_s)
+        if result.usage is not None:
+            self.ledger.ended(booking, result.usage, ttft_s=result.ttft_s)
+        return Won(result.value, booking, result.result.dropped, result.ttft_s, result.discard)
 
     def _failed(self, turn: Turn, booking: Booking, error: UpstreamError) -> None:
         error.provider, error.model = turn.candidate.provider.key, turn.candidate.model.id

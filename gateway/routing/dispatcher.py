@@ -86,21 +86,20 @@ class Dispatcher:
         ends_at = _budget_end(caller, self.settings.request_deadline_s)
         clock = AttemptClock(self.settings, ends_at, stream=False)
 
-        def call(candidate: Candidate) -> Yield[dict[str, Any]]:
+        def call(candidate: Candidate) -> Yield[tuple[dict[str, Any], Usage]]:
             limits = clock.chat_limits(request, candidate.model, self._health(candidate))
             answer = self.providers[candidate.provider.key].complete(request, candidate, limits, caller.handle)
             body = shape.repair_completion(answer.body, model=candidate.model.id, splits_thoughts=candidate.model.reasons)
-            return Yield(body, answer, empty=shape.is_empty_stop(body))
+            estimated = body["usage"] is None
+            body["usage"] = body["usage"] or shape.estimate_usage(request.prompt_tokens, shape.answer_chars(body))
+            usage = shape.usage_of(body["usage"], estimated=estimated)
+            return Yield((body, usage), answer, usage, empty=shape.is_empty_stop(body))
 
         loop = self._chat_loop(request, caller, ends_at)
         won = loop.attempt_all(call)
-        body = won.value
-        estimated = body["usage"] is None
-        body["usage"] = body["usage"] or shape.estimate_usage(request.prompt_tokens, shape.answer_chars(body))
-        usage = shape.usage_of(body["usage"], estimated=estimated)
-        self.ledger.ended(won.booking, usage, ttft_s=None)
+        body, usage = won.value
         route = loop.route_of(won)
-        body["x_gateway"] = route.x_gateway() | ({"estimated": True} if estimated else {})
+        body["x_gateway"] = route.x_gateway() | ({"estimated": True} if usage.estimated else {})
         return Completion(body, route, usage)
 
     def open_stream(
@@ -119,25 +118,26 @@ class Dispatcher:
             asked_at = time.monotonic()
             begun = begin_stream(self.providers[candidate.provider.key], request, candidate, limits, caller.handle)
             ttft_s = time.monotonic() - asked_at
-            return Yield(begun, begun.stream, empty=begun.is_empty, ttft_s=ttft_s, discard=begun.stream.close)
+            return Yield(begun, begun.stream, None, empty=begun.is_empty, ttft_s=ttft_s, discard=begun.stream.close)
 
         loop = self._chat_loop(request, caller, ends_at)
         won = loop.attempt_all(call)
-        serving = Serving(loop, call, won, on_close)
-        relay = Relay(
-            won.value.stream,
-            won.value.shaper,
-            won.value.first,
-            limits=RelayLimits(idle_s=clock.idle_s(request), ends_at_mono=time.monotonic() + self.settings.stream_max_s),
-            include_usage=request.include_usage,
-            prompt_tokens=request.prompt_tokens,
-            x_gateway=serving.route.x_gateway(),
-            on_close=serving.ended,
-            handle=caller.handle,
-            rescue=serving.rescue if self.settings.stream_rescue and caller.rescues else None,
-            form=form,
-        )
-        return OpenedStream(relay, serving.route)
+        with loop.taking_over(won):
+            serving = Serving(loop, call, won, on_close)
+            relay = Relay(
+                won.value.stream,
+                won.value.shaper,
+                won.value.first,
+                limits=RelayLimits(idle_s=clock.idle_s(request), ends_at_mono=time.monotonic() + self.settings.stream_max_s),
+                include_usage=request.include_usage,
+                prompt_tokens=request.prompt_tokens,
+                x_gateway=serving.route.x_gateway(),
+                on_close=serving.ended,
+                handle=caller.handle,
+                rescue=serving.rescue if self.settings.stream_rescue and caller.rescues else None,
+                form=form,
+            )
+            return OpenedStream(relay, serving.route)
 
     def embed(self, request: EmbeddingRequest, caller: Caller) -> Embeddings:
         """Return one vector for each input, from the very model that was asked for. Errors as for `complete`."""
@@ -146,16 +146,15 @@ class Dispatcher:
         ends_at = _budget_end(caller, self.settings.request_deadline_s)
         clock = AttemptClock(self.settings, ends_at, stream=False)
 
-        def call(candidate: Candidate) -> Yield[tuple[list[list[float]], int | None]]:
+        def call(candidate: Candidate) -> Yield[tuple[list[list[float]], Usage]]:
             limits = clock.embedding_limits()
             answer = self.providers[candidate.provider.key].embed(request, candidate, limits, caller.handle)
-            return Yield((answer.vectors, answer.prompt_tokens), answer)
+            usage = _usage_of(answer.prompt_tokens, request.prompt_tokens)
+            return Yield((answer.vectors, usage), answer, usage)
 
         loop = AttemptLoop(self.ledger, self.telemetry, self.policy, plan=plan, asked=asked, caller=caller, ends_at_mono=ends_at)
         won = loop.attempt_all(call)
-        vectors, tokens = won.value
-        usage = Usage(request.prompt_tokens if tokens is None else tokens, estimated=tokens is None)
-        self.ledger.ended(won.booking, usage, ttft_s=None)
+        vectors, usage = won.value
         return Embeddings(vectors, loop.route_of(won), usage)
 
     def rerank(self, request: RerankRequest, caller: Caller) -> Ranking:
@@ -165,16 +164,15 @@ class Dispatcher:
         ends_at = _budget_end(caller, self.settings.request_deadline_s)
         clock = AttemptClock(self.settings, ends_at, stream=False)
 
-        def call(candidate: Candidate) -> Yield[RerankAnswer]:
+        def call(candidate: Candidate) -> Yield[tuple[RerankAnswer, Usage]]:
             answer = self.providers[candidate.provider.key].rerank(request, candidate, clock.embedding_limits(), caller.handle)
-            return Yield(answer, answer)
+            usage = _usage_of(answer.total_tokens, request.prompt_tokens)
+            return Yield((answer, usage), answer, usage)
 
         loop = AttemptLoop(self.ledger, self.telemetry, self.policy, plan=plan, asked=asked, caller=caller, ends_at_mono=ends_at)
         won = loop.attempt_all(call)
-        tokens = won.value.total_tokens
-        usage = Usage(request.prompt_tokens if tokens is None else tokens, estimated=tokens is None)
-        self.ledger.ended(won.booking, usage, ttft_s=None)
-        return Ranking(won.value.results, loop.route_of(won), usage)
+        answer, usage = won.value
+        return Ranking(answer.results, loop.route_of(won), usage)
 
     def explain_chat(self, request: ChatRequest) -> dict[str, Any]:
         """Return who would serve a chat request, in which order, and why not the others. Nobody is asked.
@@ -220,3 +218,8 @@ class Dispatcher:
 def _budget_end(caller: Caller, budget_s: float) -> float:
     own = caller.started_mono + budget_s
     return own if caller.time_limit_s is None else min(own, caller.started_mono + caller.time_limit_s)
+
+
+def _usage_of(told: int | None, estimate: int) -> Usage:
+    """Return the tokens of an answer that writes none itself. `told` None: the provider did not count."""
+    return Usage(estimate if told is None else told, estimated=told is None)

@@ -1,7 +1,8 @@
 """What attempts mean for the state that all workers share: reservations, probes, failures, and what is learned.
 
-The store's verbs in terms of candidates. An attempt begins with `begin`, which gives a booking, and ends in exactly one of
-`failed`, `ended`, `broken` and `abandoned`; a stream is `answered` in between.
+The store's verbs in terms of candidates. An attempt begins with `begin`, which gives a booking, and ends in the first of
+`failed`, `ended`, `empty`, `broken` and `abandoned`: what comes after that changes nothing, so that whoever holds a
+booking can make sure of its end. An answer is `answered` in between.
 """
 
 from __future__ import annotations
@@ -32,9 +33,12 @@ class Asked:
     inputs: int = 0  # texts to embed or to score
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Booking:
-    """An attempt under way: what it took in advance, and since when (the store's epoch seconds, and monotonic ones)."""
+    """An attempt under way: what it took in advance, and since when (the store's epoch seconds, and monotonic ones).
+
+    The ledger closes it (`open` False), once.
+    """
 
     candidate: Candidate
     charges: tuple[Charge, ...]
@@ -42,6 +46,7 @@ class Booking:
     prompt_tokens: int
     began_at: float
     began_mono: float
+    open: bool = True
 
 
 class Ledger:
@@ -114,6 +119,8 @@ class Ledger:
 
     def failed(self, booking: Booking, error: UpstreamError) -> Rest | None:
         """Record a failed attempt; return the failures of what it speaks about, None where it says nothing of the next call."""
+        if not booking.open:
+            return None
         candidate = booking.candidate
         # A provider that went silent or broke off has read the prompt; one that refused has not.
         read = isinstance(error, UpstreamReset | UpstreamTimeout) and error.cooldown_scope == "model"
@@ -125,6 +132,8 @@ class Ledger:
 
     def broken(self, booking: Booking, error: UpstreamError, usage: Usage) -> None:
         """Record a stream that broke after it had begun to answer."""
+        if not booking.open:
+            return
         changes = self._settled(booking, usage)
         changes.append(evidence.lesson_of_failure(booking.candidate.model.name))
         self._close_failed(booking, error, changes)
@@ -137,9 +146,7 @@ class Ledger:
 
     def abandoned(self, booking: Booking, usage: Usage) -> None:
         """Record an attempt that nobody waits for any more: it says nothing of anybody's health."""
-        changes = self._settled(booking, usage)
-        self._store.write([*changes, *(Release(name) for name in booking.leased)])
-        self._count(booking.candidate, -1)
+        self._end(booking, [*self._settled(booking, usage), *(Release(name) for name in booking.leased)])
 
     def answered(self, booking: Booking, quota: Sequence[QuotaReading], *, ttft_s: float | None) -> None:
         """Record that a candidate answers, which ends its rests. `ttft_s` None: the answer was not streamed."""
@@ -210,8 +217,13 @@ class Ledger:
         if rested:
             amounts["cooldowns"] = 1.0
         keep_until = (day + FIGURES_KEPT_DAYS) * DAY_S
-        self._store.write([*changes, Tally(ATTEMPTS, day, booking.candidate.model.name, amounts, keep_until)])
-        self._count(booking.candidate, -1)
+        self._end(booking, [*changes, Tally(ATTEMPTS, day, booking.candidate.model.name, amounts, keep_until)])
+
+    def _end(self, booking: Booking, changes: Sequence[Change]) -> None:
+        if booking.open:
+            booking.open = False
+            self._count(booking.candidate, -1)
+            self._store.write(changes)
 
     def _count(self, candidate: Candidate, change: int) -> None:
         with self._lock:

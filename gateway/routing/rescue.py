@@ -39,11 +39,11 @@ def find_rescue(
             _failed(loop, won, failure)
             error = failure
         except BaseException:
-            _let_go(loop, won, "abandoned")
+            loop.give_up(won, "abandoned")
             raise
         else:
             if rest is None:
-                _let_go(loop, won, "diverged")
+                loop.give_up(won, "diverged")
                 return None
             return won, rest
     return None
@@ -62,15 +62,10 @@ def _next(
 
 def _failed(loop: AttemptLoop, won: Won[Begun], failure: UpstreamError) -> None:
     if isinstance(failure, UpstreamTimeout) and failure.phase == "total":  # it was only too slow for this
-        _let_go(loop, won, failure.reason)
+        loop.give_up(won, failure.reason)
         return
-    won.value.stream.close()
+    won.discard()
     loop.ledger.broken(won.booking, failure, won.value.shaper.final_usage(loop.asked.prompt_tokens))
-
-
-def _let_go(loop: AttemptLoop, won: Won[Begun], outcome: str) -> None:
-    won.value.stream.close()
-    loop.give_up(won, outcome)
 
 
 def catch_up(begun: Begun, text: str, ends_at_mono: float) -> list[Chunk] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from gateway.domain import Candidate, Usage
+from gateway.domain import Candidate
 from gateway.errors import UpstreamError, UpstreamTimeout
 from gateway.routing.attempts import AttemptLoop, Won, Yield
 from gateway.routing.commit import Begun
@@ -32,7 +32,6 @@ class Serving:
         self._call = call
         self._won = won
         self._on_close = on_close
-        self._booked = True  # False: it broke, which ended its booking, and nobody took over
 
     @property
     def route(self) -> Route:
@@ -44,31 +43,29 @@ class Serving:
 
         :raises ClientGone: nobody is left to answer. :raises Draining: the worker stops.
         """
-        self._broken(error, broken.final_usage(self._loop.asked.prompt_tokens))
+        self._loop.ledger.broken(self._won.booking, error, broken.final_usage(self._loop.asked.prompt_tokens))
         found = find_rescue(self._loop, self._call, text, broken, error)
         if found is None:
             return None
         self._won, rest = found
-        self._booked = True
         route = self.route
         x_gateway = route.x_gateway() | {"rescued": True, "trail": route.trail}
         return Rescued(self._won.value.stream, self._won.value.shaper, rest, x_gateway)
 
     def ended(self, end: StreamEnd) -> None:
-        """Settle the stream as it ended, and tell."""
-        if self._booked:
+        """Settle the stream as it ended, if its break has not done so, and tell."""
+        try:
             self._settle(end)
-        self._on_close(end, self.route)
+        finally:
+            self._loop.ledger.abandoned(self._won.booking, end.usage)  # only where a defect of ours came between
+            self._on_close(end, self.route)
 
     def _settle(self, end: StreamEnd) -> None:
+        ledger, booking = self._loop.ledger, self._won.booking
         ran_out = isinstance(end.error, UpstreamTimeout) and end.error.phase == "total"  # of its time, not by its fault
         if end.outcome == "completed":
-            self._loop.ledger.ended(self._won.booking, end.usage, ttft_s=self._won.ttft_s)
+            ledger.ended(booking, end.usage, ttft_s=self._won.ttft_s)
         elif isinstance(end.error, UpstreamError) and end.outcome == "broken" and not ran_out:
-            self._broken(end.error, end.usage)
+            ledger.broken(booking, end.error, end.usage)
         else:
-            self._loop.ledger.abandoned(self._won.booking, end.usage)
-
-    def _broken(self, error: UpstreamError, usage: Usage) -> None:
-        self._loop.ledger.broken(self._won.booking, error, usage)
-        self._booked = False
+            ledger.abandoned(booking, end.usage)

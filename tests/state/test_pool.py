@@ -104,7 +104,10 @@ class World:
             self.throttled += 1
             raise UpstreamRateLimited("slow down", upstream_status=429)
         provider.take(now)
-        return Yield(asked, Answer())
+        usage = Usage(TOKENS // 2, self.chance.randint(TOKENS // 4, TOKENS // 2))
+        if isinstance(provider, Tokens):
+            provider.spent.append((now, usage.total_tokens))
+        return Yield(asked, Answer(), usage)
 
     def request(self):
         self.offered += 1
@@ -119,16 +122,11 @@ class World:
         )
         room = [key for key, provider in self.providers.items() if provider.left(self.clock.now) > 0]
         try:
-            won = loop.attempt_all(self.call)
+            loop.attempt_all(self.call)
         except CandidatesExhausted:
             self.refused_though_there_was_room += any(self.had_room_by_our_count(key) for key in room)
             return
         self.served += 1
-        usage = Usage(TOKENS // 2, self.chance.randint(TOKENS // 4, TOKENS // 2))
-        if isinstance(provider := self.providers[won.candidate.provider.key], Tokens):
-            provider.spent.append((self.clock.now, usage.total_tokens))
-        loop.ledger.answered(won.booking, (), ttft_s=None)
-        loop.ledger.ended(won.booking, usage, ttft_s=None)
 
     def had_room_by_our_count(self, key):
         """A provider whose minute begins anew may have room that nobody outside can know of; a sliding one is exact."""

@@ -41,7 +41,7 @@ class World:
         if asked.provider.key == "mortal" and self.death:
             self.calls_of_the_dead += 1
             raise self.death
-        return Yield(asked, Answer())
+        return Yield(asked, Answer(), Usage(10, 10), ttft_s=0.2)
 
     def request(self):
         loop = AttemptLoop(
@@ -54,8 +54,6 @@ class World:
             ends_at_mono=time.monotonic() + 100,
         )
         won = loop.attempt_all(self.call)
-        loop.ledger.answered(won.booking, (), ttft_s=0.2)
-        loop.ledger.ended(won.booking, Usage(10, 10), ttft_s=0.2)
         self.answered_by.append(won.candidate.provider.key)
         if won.candidate.provider.key == "mortal":
             self.store.close()  # what is written a moment later would be written much later in the test's own time

@@ -45,6 +45,10 @@ def begun(stream):
     return Begun(stream, shaper, shaper.feed_all(stream.next_chunks(1)))
 
 
+def take_next(stream):
+    return Yield(begun(stream), Answer(), None, discard=stream.close)
+
+
 @pytest.fixture
 def ask(pool):
     """Return a function that lets `a` break and the others say what they are given: (what was found, how each ended)."""
@@ -52,7 +56,7 @@ def ask(pool):
     def run(*streams, text=TEXT):
         waiting = [Stream(say(text)), *streams]
         pool.loop = pool.loop_over([A, B, C], pinned=True)
-        pool.loop.attempt_all(call := lambda asked: Yield(begun(waiting.pop(0)), Answer()))
+        pool.loop.attempt_all(call := lambda asked: take_next(waiting.pop(0)))
         found = find_rescue(pool.loop, call, text, ChunkShaper(model="m", splits_thoughts=False), UpstreamReset("broke"))
         return found, trail_of(pool)
 

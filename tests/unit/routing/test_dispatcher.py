@@ -1,0 +1,243 @@
+"""Requests from plan to settled answer, over scripted providers."""
+
+import time
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from gateway.domain import ChatRequest, Choice, EmbeddingRequest
+from gateway.errors import StreamBroken, UpstreamReset
+from gateway.providers.base import ChatAnswer, ChatStream, EmbeddingAnswer
+from gateway.routing.attempts import Caller
+from gateway.routing.candidates import Plan
+from gateway.routing.dispatcher import Dispatcher
+from gateway.settings import Settings
+from gateway.state.memory import MemoryStore
+from gateway.telemetry import Telemetry
+from gateway.upstream.watch import Handle
+from tests.unit.routing.conftest import Clock, candidate
+
+A, B = candidate("a/m", limits={"tpm": 10_000}), candidate("b/m", limits={"tpm": 10_000})
+CHAT = ChatRequest(body={"messages": []}, prompt_tokens=100, stream=True)
+USAGE = {"prompt_tokens": 120, "completion_tokens": 30, "total_tokens": 150}
+
+
+def chunk(content, end=None, **fields):
+    return {"id": "c", "choices": [{"index": 0, "delta": {"content": content}, "finish_reason": end}], **fields}
+
+
+class Stream(ChatStream):
+    """Yields the steps it is given: contents, whole chunks, or errors to raise."""
+
+    def __init__(self, *steps):
+        self.steps = list(steps)
+        self.closed = 0
+
+    def next_chunks(self, wait_s):
+        if not self.steps:
+            return None
+        step = self.steps.pop(0)
+        if isinstance(step, Exception):
+            raise step
+        return [step if isinstance(step, dict) else chunk(step)]
+
+    def close(self):
+        self.closed += 1
+
+
+def whole_stream(*words):
+    return Stream(*words, chunk("", "stop", usage=USAGE))
+
+
+class Scripted:
+    """A provider that answers with the next thing it was given."""
+
+    def __init__(self, *answers):
+        self.answers = list(answers)
+
+    def _next(self, *_):
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    complete = open_stream = embed = _next
+
+
+class Bench:
+    """A dispatcher whose plan is always the same two candidates, and what it told at the end of streams."""
+
+    def __init__(self, telemetry: Telemetry | None = None):
+        self.store = MemoryStore(Clock())
+        self.providers = {"a": Scripted(), "b": Scripted()}
+        plan = Plan(((A,), (B,)), pinned=False)
+        planner = SimpleNamespace(plan_chat=lambda request: plan, plan_embeddings=lambda request: plan)
+        self.dispatcher = Dispatcher(
+            roster=cast(Any, SimpleNamespace(planner=planner)),
+            providers=cast(Any, self.providers),
+            store=self.store,
+            settings=Settings(),
+            telemetry=telemetry or Telemetry(),
+        )
+        self.handle = Handle()
+        self.ends: list = []
+
+    def script(self, a=(), b=()):
+        self.providers["a"].answers, self.providers["b"].answers = list(a), list(b)
+
+    def caller(self):
+        return Caller(request_id="req_1", handle=self.handle, started_mono=time.monotonic())
+
+    def complete(self):
+        return self.dispatcher.complete(CHAT, self.caller())
+
+    def stream(self):
+        return self.dispatcher.open_stream(CHAT, self.caller(), lambda end, route: self.ends.append((end, route)))
+
+    def embed(self):
+        request = EmbeddingRequest(inputs=("x",), choice=Choice(names=("m",)), prompt_tokens=100)
+        return self.dispatcher.embed(request, self.caller())
+
+    @property
+    def in_flight(self):
+        return sum(self.dispatcher.ledger.calls_in_flight(c) for c in (A, B))
+
+    def tokens(self, who):
+        return sum(slot.used for slot in self.store.snapshot().counts.get(f"{who.id}|tpm", ()))
+
+
+@pytest.fixture
+def bench():
+    return Bench()
+
+
+def completion(**fields):
+    message = {"role": "assistant", "content": "hello"}
+    return ChatAnswer({"choices": [{"index": 0, "message": message, "finish_reason": "stop"}], **fields})
+
+
+def test_a_whole_answer_is_settled_with_the_usage_that_it_tells(bench):
+    bench.script(a=[completion(usage=USAGE)])
+    answer = bench.complete()
+    assert answer.usage.total_tokens == 150 == bench.tokens(A) and bench.in_flight == 0
+    assert answer.body["x_gateway"] == answer.route.x_gateway()
+
+
+def test_usage_that_nobody_told_is_estimated_and_marked(bench):
+    bench.script(a=[completion()])
+    answer = bench.complete()
+    assert answer.usage.estimated and answer.body["x_gateway"]["estimated"] is True and answer.usage.prompt_tokens == 100
+
+
+@pytest.mark.parametrize(("told", "tokens"), [(120, 120), (None, 100)])
+def test_embeddings_are_settled_with_what_the_provider_counted(bench, told, tokens):
+    bench.script(a=[EmbeddingAnswer([[0.5]], told)])
+    embeddings = bench.embed()
+    assert embeddings.usage.prompt_tokens == tokens == bench.tokens(A) and embeddings.usage.estimated is (told is None)
+
+
+def test_a_stream_is_settled_when_it_is_closed_and_its_end_is_told_once(bench):
+    bench.script(a=[whole_stream("hel", "lo")])
+    opened = bench.stream()
+    assert bench.in_flight == 1
+    list(opened.relay)
+    opened.relay.close()
+    opened.relay.close()
+    assert bench.tokens(A) == 150 and bench.in_flight == 0
+    assert [(end.outcome, route.candidate.id) for end, route in bench.ends] == [("completed", A.id)]
+
+
+def test_a_rescued_stream_settles_both_and_names_who_served_it_in_the_end(bench):
+    bench.script(a=[Stream("The ", "boat ", UpstreamReset("x"))], b=[whole_stream("The boat ", "sails.")])
+    opened = bench.stream()
+    assert opened.route.candidate.id == A.id
+    sent = b"".join(opened.relay)
+    opened.relay.close()
+    ((end, route),) = bench.ends
+    assert b"sails." in sent and b'"rescued":true' in sent
+    assert end.outcome == "completed" and route.trail == "a/m:reset b/m:ok"
+    assert bench.in_flight == 0 and bench.tokens(B) == 150 and bench.tokens(A) > 100
+
+
+def test_a_stream_that_nobody_could_rescue_tells_what_was_tried(bench):
+    bench.script(a=[Stream("The ", UpstreamReset("x"))], b=[Stream("Another.", StreamBroken("x"))])
+    opened = bench.stream()
+    list(opened.relay)
+    opened.relay.close()
+    ((end, route),) = bench.ends
+    assert end.outcome == "broken" and route.candidate.id == A.id and route.trail == "a/m:reset b/m:diverged"
+    assert bench.in_flight == 0
+
+
+# --- defects of ours ---------------------------------------------------------------------------------------------------
+
+
+class Defect(Exception):
+    pass
+
+
+class Broken(Telemetry):
+    def attempt_ended(self, attempt):
+        raise Defect
+
+
+def fails(*_, **__):
+    raise Defect
+
+
+ASK = {
+    "complete": (lambda bench: bench.complete(), lambda: completion(usage=USAGE)),
+    "stream": (lambda bench: bench.stream(), lambda: whole_stream("hello")),
+    "embed": (lambda bench: bench.embed(), lambda: EmbeddingAnswer([[0.5]], 120)),
+}
+
+
+@pytest.mark.parametrize("how", ASK)
+@pytest.mark.parametrize("outcome", ["answered", "failed"])
+def test_a_defect_after_an_attempt_leaves_no_booking_open(how, outcome):
+    ask, answer = ASK[how]
+    bench = Bench(Broken())
+    bench.script(a=[answer() if outcome == "answered" else UpstreamReset("x")])
+    with pytest.raises(Defect):
+        ask(bench)
+    assert bench.in_flight == 0 and bench.tokens(A) <= 100
+
+
+@pytest.mark.parametrize("step", ["answered", "ended"])
+@pytest.mark.parametrize("how", ASK)
+def test_a_defect_while_a_success_is_noted_leaves_no_booking_open(bench, how, step, monkeypatch):
+    ask, answer = ASK[how]
+    monkeypatch.setattr(bench.dispatcher.ledger, step, fails)
+    upstream = answer()
+    bench.script(a=[upstream])
+    if how == "stream" and step == "ended":
+        opened = ask(bench)
+        list(opened.relay)
+        with pytest.raises(Defect):
+            opened.relay.close()
+        assert len(bench.ends) == 1 and bench.in_flight == 0  # whoever waits for the end hears of it all the same
+        return
+    with pytest.raises(Defect):
+        ask(bench)
+    assert bench.in_flight == 0 and bench.tokens(A) <= 100
+    assert getattr(upstream, "closed", 1) == 1
+
+
+def test_a_defect_before_the_relay_has_the_stream_lets_it_go(bench, monkeypatch):
+    monkeypatch.setattr(bench.handle, "end_by", fails)
+    upstream = whole_stream("hello")
+    bench.script(a=[upstream])
+    with pytest.raises(Defect):
+        bench.stream()
+    assert upstream.closed == 1 and bench.in_flight == 0 and bench.tokens(A) == 100
+
+
+def test_a_defect_while_a_stream_is_rescued_leaves_no_booking_open(bench, monkeypatch):
+    monkeypatch.setattr("gateway.routing.rescue.catch_up", fails)
+    other = whole_stream("The boat.")
+    bench.script(a=[Stream("The ", UpstreamReset("x"))], b=[other])
+    opened = bench.stream()
+    list(opened.relay)
+    opened.relay.close()
+    assert bench.in_flight == 0 and other.closed == 1 and bench.ends[0][0].outcome == "broken"

@@ -251,7 +251,7 @@ class AttemptLoop:
 
     def _waits_for_second_try(self, candidate: Candidate, error: UpstreamError) -> bool:
         """Wait, if a pinned candidate may do better in a moment; return whether it is to be tried again."""
-        if not self.plan.pinned or candidate.id in self.tried_twice:
+        if not self.plan.pinned or candidate.id in self.tried_twice or not self._may_attempt():
             return False
         pause_s = error.retry_after_s
         if pause_s is None and error.worth_second_try:
@@ -302,7 +302,7 @@ class AttemptLoop:
         return Defeat(
             errors=self.errors,
             outs=[out for _, out in self.lineup.outs.values()],
-            untried=bool(self.lineup.waiting),
+            untried=len(self.lineup.waiting),
             spent=time.monotonic() >= self.ends_at_mono,
             prompt_tokens=self.asked.prompt_tokens,
             largest_window=max((candidate.model.context_window for candidate in self.plan.candidates), default=0),

@@ -6,9 +6,11 @@ there. What this process itself learns in between (a rest, a lease, a reservatio
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from gateway.domain import Candidate
 from gateway.routing import cooldown, headroom
@@ -147,3 +149,13 @@ class Outlook:
         moment = Moment(self._store.snapshot())
         self._moment, self._read_at_mono = moment, self._monotonic()
         return moment
+
+
+def iso(epoch_s: float | None) -> str | None:
+    """Return a moment in ISO 8601, None for none and for what never comes.
+
+    In whole seconds, rounded up as Retry-After is: who comes back then does not come too early.
+    """
+    if epoch_s is None or math.isinf(epoch_s):
+        return None
+    return datetime.fromtimestamp(math.ceil(epoch_s), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -5,9 +5,7 @@ The bodies of `/v1/routing/status`, `/v1/quota`, `/health` and `/v1/stats/provid
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from gateway.domain import Candidate, Model, ReasoningEffort
@@ -16,7 +14,7 @@ from gateway.routing import headroom
 from gateway.routing.candidates import Plan
 from gateway.routing.headroom import DAY_S, Quota
 from gateway.routing.ledger import Ledger
-from gateway.routing.outlook import Moment
+from gateway.routing.outlook import Moment, iso
 from gateway.routing.ranking import scorer_for
 from gateway.state.base import Figures
 
@@ -222,13 +220,6 @@ def _stats_entry(
 def utc_day(now: float) -> int:
     """Return the number of the UTC day: the slot of a day's figures."""
     return int(now / DAY_S)
-
-
-def iso(epoch_s: float | None) -> str | None:
-    """Return a moment in ISO 8601, None for none and for what never comes."""
-    if epoch_s is None or math.isinf(epoch_s):
-        return None
-    return datetime.fromtimestamp(epoch_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _candidates(inventory: Inventory) -> Iterable[Candidate]:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from gateway.errors import (
     CandidatesExhausted,
     GatewayError,
     UpstreamContextTooLong,
     UpstreamError,
+    UpstreamQuotaTooSmall,
     UpstreamRateLimited,
     UpstreamTimeout,
 )
-from gateway.routing.outlook import Out
+from gateway.routing.outlook import Out, iso
 
 LONG_RETRY_AFTER_S = 60  # SDKs sleep through Retry-After silently: beyond this they are told not to
 
@@ -23,14 +24,14 @@ LONG_RETRY_AFTER_S = 60  # SDKs sleep through Retry-After silently: beyond this 
 class Defeat:
     """How a request stood when it was given up.
 
-    `errors` are those of its attempts, in order; `outs` why candidates were not to be tried; `untried`: some were left,
-    but no attempt for them; `spent`: its time was over. `prompt_tokens` and `largest_window` are the gateway's own guess
-    and the catalog's figure.
+    `errors` are those of its attempts, in order; `outs` why candidates were not to be tried; `untried`: how many were left
+    when no attempt was left for them; `spent`: its time was over. `prompt_tokens` and `largest_window` are the gateway's
+    own guess and the catalog's figure.
     """
 
     errors: Sequence[UpstreamError]
     outs: Sequence[Out]
-    untried: bool
+    untried: int
     spent: bool
     prompt_tokens: int
     largest_window: int
@@ -70,23 +71,28 @@ def _context_too_long(error: UpstreamContextTooLong, defeat: Defeat) -> Upstream
 
 
 def _exhausted(defeat: Defeat) -> CandidatesExhausted:
-    """Return the refusal when quotas, rate limits and cooldowns left nobody."""
-    now = defeat.now
-    soonest = now if defeat.untried else min((out.until for out in defeat.outs), default=float("inf"))
-    retry_after_s = max(1.0, soonest - now) if soonest < float("inf") else None
-    quota_only = bool(defeat.outs or defeat.errors) and all(out.for_quota for out in defeat.outs)
-    why = "has used up its quota or is rate limited" if quota_only else "is resting after failures or out of quota"
-    when = f" Try again after {_iso(now + retry_after_s)}." if retry_after_s is not None else ""
-    error = CandidatesExhausted(
-        f"Every model that could serve this request {why}.{when}", quota_only=quota_only, retry_after_s=retry_after_s
-    )
+    """Return the refusal when quotas, rate limits and cooldowns left nobody, or nobody within the attempts of a request."""
+    soonest = defeat.now if defeat.untried else min((out.until for out in defeat.outs), default=math.inf)
+    retry_after_s = None if soonest == math.inf else max(1.0, soonest - defeat.now)
+    retry_at = None if retry_after_s is None else iso(defeat.now + retry_after_s)
+    quota_only = not defeat.untried and bool(defeat.outs or defeat.errors) and all(out.for_quota for out in defeat.outs)
+    when = f" Try again after {retry_at}." if retry_at else ""
+    error = CandidatesExhausted(_why(defeat, quota_only) + when, quota_only=quota_only, retry_after_s=retry_after_s)
     if retry_after_s is None:
         error.should_retry = False
     elif retry_after_s > LONG_RETRY_AFTER_S:
-        error.should_retry = False
-        error.retry_at = _iso(now + retry_after_s)
+        error.should_retry, error.retry_at = False, retry_at
     return error
 
 
-def _iso(epoch_s: float) -> str:
-    return datetime.fromtimestamp(epoch_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+def _why(defeat: Defeat, quota_only: bool) -> str:
+    if defeat.untried:
+        tried = f"The {len(defeat.errors)} models that this request may try are rate limited or out of quota"
+        return f"{tried}; {defeat.untried} more could not be tried within one request."
+    too_small = [out.because == "quota_too_small" for out in defeat.outs]
+    too_small += [isinstance(error, UpstreamQuotaTooSmall) for error in defeat.errors]
+    if too_small and all(too_small):
+        return "This request is larger than the quota of every model that could serve it: send a shorter one."
+    if quota_only:
+        return "Every model that could serve this request has used up its quota or is rate limited."
+    return "Every model that could serve this request is resting after failures or out of quota."

@@ -129,6 +129,23 @@ def test_no_more_attempts_than_allowed_are_made(pool):
     assert len(pool.calls) == MAX_ATTEMPTS and raised.value.status == 502 and raised.value.tried == MAX_ATTEMPTS
 
 
+def test_rate_limits_that_hide_one_who_was_not_tried_do_not_speak_for_it(pool):
+    models = [candidate(f"p{n}/m") for n in range(MAX_ATTEMPTS + 1)]
+    limited = UpstreamRateLimited("x", upstream_status=429, retry_after_s=30)
+    with pytest.raises(CandidatesExhausted) as raised:
+        pool.dispatch(models, {model.model.name: limited for model in models})
+    assert (raised.value.status, raised.value.code, raised.value.retry_after_s) == (503, "no_healthy_provider", 1)
+    assert "1 more could not be tried" in raised.value.message
+
+
+def test_a_pinned_model_is_not_waited_for_when_no_attempt_is_left(pool):
+    models = [candidate(f"p{n}/m") for n in range(MAX_ATTEMPTS)]
+    script = {model.model.name: UpstreamModelGone("x", upstream_status=404) for model in models[:-1]}
+    with pytest.raises(UpstreamFailed):
+        pool.dispatch([[model] for model in models], {**script, models[-1].model.name: failed()}, pinned=True)
+    assert len(pool.calls) == MAX_ATTEMPTS and pool.handle.waits == []
+
+
 def test_the_last_attempt_tells_the_final_status(pool):
     with pytest.raises(UpstreamTimeout) as raised:
         pool.dispatch([A, B], {"a/one": failed(), "b/one": UpstreamTimeout("slow", phase="first_token")})

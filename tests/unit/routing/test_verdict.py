@@ -1,0 +1,98 @@
+import pytest
+
+from gateway.errors import (
+    UpstreamContextTooLong,
+    UpstreamError,
+    UpstreamFailed,
+    UpstreamQuotaTooSmall,
+    UpstreamRateLimited,
+    UpstreamTimeout,
+)
+from gateway.routing.outlook import Out
+from gateway.routing.verdict import Defeat, verdict_on
+
+NOW = 1_800_000_000.0
+FAILED = UpstreamFailed("down", upstream_status=500)
+LIMITED = UpstreamRateLimited("slow down", upstream_status=429)
+TOO_SMALL = UpstreamQuotaTooSmall("large", upstream_status=413)
+SILENT = UpstreamTimeout("silent", phase="first_token")
+LONG = UpstreamContextTooLong("long", upstream_status=400)
+
+
+def quota(in_s):
+    return Out("quota", NOW + in_s, True)
+
+
+def resting(in_s):
+    return Out("cooldown", NOW + in_s, False)
+
+
+def verdict(errors=(), outs=(), *, untried=0, spent=False):
+    return verdict_on(
+        Defeat(errors=errors, outs=outs, untried=untried, spent=spent, prompt_tokens=10, largest_window=8192, now=NOW)
+    )
+
+
+@pytest.mark.parametrize(
+    ("errors", "outs", "spent", "status", "code"),
+    [
+        ([], [quota(5)], False, 429, "quota_exhausted"),
+        ([], [quota(5), resting(3)], False, 503, "no_healthy_provider"),
+        ([], [resting(3)], False, 503, "no_healthy_provider"),
+        ([LIMITED], [quota(5)], False, 429, "quota_exhausted"),
+        ([LIMITED, LIMITED], [quota(5), resting(5)], False, 503, "no_healthy_provider"),
+        ([LIMITED, FAILED], [quota(5), resting(5)], False, 502, "upstream_error"),
+        ([FAILED, LIMITED], [quota(5), resting(5)], False, 502, "upstream_error"),
+        ([FAILED, SILENT], [resting(5)], False, 504, "upstream_timeout"),
+        ([SILENT, FAILED], [resting(5)], False, 502, "upstream_error"),
+        ([FAILED], [], True, 504, "upstream_timeout"),
+        ([LIMITED], [quota(5)], True, 504, "upstream_timeout"),
+        ([], [], True, 504, "upstream_timeout"),
+        ([FAILED, LONG], [], True, 400, "context_length_exceeded"),
+    ],
+)
+def test_the_final_status(errors, outs, spent, status, code):
+    error = verdict(errors, outs, spent=spent)
+    assert (error.status, error.code) == (status, code)
+    assert (error.should_retry is False) is (status == 504)
+
+
+@pytest.mark.parametrize(
+    ("in_s", "retry_after_s", "retry_at"),
+    [
+        (0.2, 1.0, None),
+        (59.5, 59.5, None),
+        (60.0, 60.0, None),
+        (60.2, 60.2, "2027-01-15T08:01:01Z"),  # Retry-After tells 61: the moment must not be before that
+        (3600.0, 3600.0, "2027-01-15T09:00:00Z"),
+    ],
+)
+def test_when_to_come_back(in_s, retry_after_s, retry_at):
+    error = verdict([], [quota(in_s), quota(in_s + 500)])
+    assert error.retry_after_s == pytest.approx(retry_after_s) and error.retry_at == retry_at
+    assert error.should_retry is (False if retry_at else None)
+    assert retry_at is None or f"Try again after {retry_at}." in error.message
+
+
+def test_whoever_was_not_tried_may_have_room():
+    error = verdict([LIMITED] * 6, [quota(30)] * 6, untried=2)
+    assert (error.status, error.code, error.retry_after_s, error.should_retry) == (503, "no_healthy_provider", 1.0, None)
+    assert "6 models" in error.message and "2 more could not be tried" in error.message and "Every" not in error.message
+
+
+@pytest.mark.parametrize(("errors", "outs"), [([TOO_SMALL], []), ([], [Out("quota_too_small", float("inf"), True)])])
+def test_a_request_that_is_larger_than_every_quota_is_told_so(errors, outs):
+    error = verdict(errors, outs)
+    assert (error.status, error.retry_after_s, error.should_retry) == (429, None, False)
+    assert "larger than the quota" in error.message
+
+
+def test_a_context_that_is_too_long_is_told_in_the_words_that_clients_parse():
+    error = verdict([LONG], [])
+    expected = "This model's maximum context length is 8192 tokens. However, your messages resulted in 8193 tokens."
+    assert error.message.startswith(expected)
+
+
+def test_a_rate_limit_among_other_failures_is_told_as_the_upstream_s_words():
+    error = verdict([FAILED, LIMITED], [quota(5)])
+    assert type(error) is UpstreamError and error.message == "slow down" and error.upstream_status == 429

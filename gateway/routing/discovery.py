@@ -16,7 +16,7 @@ from gateway import jsonio
 from gateway.domain import Credential
 from gateway.errors import GatewayError
 from gateway.inventory import Inventory
-from gateway.providers.base import Provider
+from gateway.providers.base import Listing, Provider
 from gateway.routing.roster import Lists, Roster
 from gateway.state.base import StateStore
 from gateway.upstream.transport import CallLimits
@@ -29,7 +29,7 @@ LOOK_EVERY_S = 30.0  # how soon the other workers hear of it
 FIRST_LOOK_S = 2.0  # after the start: requests come first
 ASK_AGAIN_S = 600.0  # after a list that could not be read, and the lease of whoever asks
 KEEP_S = 3 * ASK_EVERY_S  # what was found is believed through two failures to ask
-ANSWER_S = 20.0  # for one provider's list, all of its pages
+ANSWER_S = 20.0  # for one provider's list: all of its pages, with as many credentials as it takes
 
 
 class Discovery:
@@ -46,7 +46,7 @@ class Discovery:
         self._providers = providers
         self._store = store
         self._monotonic = monotonic
-        self._credentials = first_credentials(roster.inventory)
+        self._credentials = credentials_to_ask(roster.inventory)
 
     def start(self) -> None:
         """Begin to look, a moment from now. Does nothing where no provider could be asked."""
@@ -83,30 +83,37 @@ class Discovery:
 
     def _ask(self, provider: str) -> bool:
         """Ask one provider and note what it has; return whether it said anything."""
-        limits = CallLimits(
-            connect_s=ANSWER_S, first_token_s=ANSWER_S, idle_s=ANSWER_S, deadline_mono=self._monotonic() + ANSWER_S
-        )
+        deadline_mono = self._monotonic() + ANSWER_S
+        for credential in self._credentials[provider]:
+            listing = self._listing(provider, credential, deadline_mono)
+            if listing is not None:
+                found = {"at": self._store.now(), "ids": sorted(listing.ids), "free": list(listing.free)}
+                self._store.remember(_note(provider), jsonio.dumps(found).decode(), KEEP_S)
+                return True
+        return False
+
+    def _listing(self, provider: str, credential: Credential, deadline_mono: float) -> Listing | None:
+        """Return the list that a credential is shown, None where it is shown none in time."""
+        left_s = deadline_mono - self._monotonic()
+        if left_s <= 0:
+            return None
+        limits = CallLimits(connect_s=left_s, first_token_s=left_s, idle_s=left_s, deadline_mono=deadline_mono)
         try:
-            listing = self._providers[provider].list_models(self._credentials[provider], limits, Handle())
+            return self._providers[provider].list_models(credential, limits, Handle())
         except GatewayError as error:
-            fields = {"provider": provider, "why": error.code}
+            fields = {"provider": provider, "credential": credential.number, "why": error.code}
             log.warning("a provider's list of models could not be read", extra={"fields": fields})
-            return False
-        if listing is None:
-            return False
-        found = {"at": self._store.now(), "ids": sorted(listing.ids), "free": list(listing.free)}
-        self._store.remember(_note(provider), jsonio.dumps(found).decode(), KEEP_S)
-        return True
+            return None
 
 
-def first_credentials(inventory: Inventory) -> dict[str, Credential]:
-    """Return one credential of each provider that may be asked: rows say `discover = false` where there is no list."""
-    found: dict[str, Credential] = {}
+def credentials_to_ask(inventory: Inventory) -> dict[str, tuple[Credential, ...]]:
+    """Return the credentials of each provider that may be asked: rows say `discover = false` where there is no list."""
+    found: dict[str, dict[str, Credential]] = {}
     for model in inventory.listed:
         for candidate in inventory.candidates(model):
             if candidate.provider.discover:
-                found.setdefault(candidate.provider.key, candidate.credential)
-    return found
+                found.setdefault(candidate.provider.key, {})[candidate.credential.id] = candidate.credential
+    return {provider: tuple(credentials.values()) for provider, credentials in found.items()}
 
 
 def _note(provider: str) -> str:

@@ -4,10 +4,10 @@ import pytest
 
 from gateway.catalog import Catalog
 from gateway.domain import Model, ProviderRow
-from gateway.errors import UpstreamFailed
+from gateway.errors import UpstreamCredentialRejected, UpstreamFailed
 from gateway.inventory import build_inventory
 from gateway.providers.base import Listing
-from gateway.routing.discovery import ASK_AGAIN_S, ASK_EVERY_S, Discovery
+from gateway.routing.discovery import ANSWER_S, ASK_AGAIN_S, ASK_EVERY_S, Discovery
 from gateway.routing.roster import Roster
 from gateway.settings import Settings
 from gateway.state.memory import MemoryStore
@@ -22,23 +22,26 @@ CATALOG = Catalog(
 
 
 class Listed:
-    """A provider that lists what it is told to."""
+    """A provider that lists what it is told to. `passes`: called meanwhile."""
 
-    def __init__(self, said):
+    def __init__(self, said, passes=lambda: None):
         self.said = said
+        self.passes = passes
         self.asked = 0
 
     def list_models(self, credential, limits, handle):
         self.asked += 1
-        if isinstance(self.said, Exception):
-            raise self.said
-        return self.said
+        self.passes()
+        said = self.said[credential.secret] if isinstance(self.said, dict) else self.said
+        if isinstance(said, Exception):
+            raise said
+        return said
 
 
 class Worker:
-    def __init__(self, store, clock, providers):
-        settings = Settings(sandbox="off")
-        self.roster = Roster(build_inventory(CATALOG, settings), cast(Any, providers), lambda c: build_inventory(c, settings))
+    def __init__(self, store, clock, providers, catalog=CATALOG, **variables):
+        settings = Settings(sandbox="off", variables=variables)
+        self.roster = Roster(build_inventory(catalog, settings), cast(Any, providers), lambda c: build_inventory(c, settings))
         self.discovery = Discovery(self.roster, cast(Any, providers), store, clock)
 
     def look(self):
@@ -102,3 +105,23 @@ def test_what_was_known_stays_while_a_provider_is_down(workers, providers, clock
 def test_a_provider_without_a_list_is_left_alone(workers, providers):
     providers["p"].said = None
     assert workers[0].look() >= {"p-1", "p-2"}
+
+
+KEYED = Catalog(
+    providers={"k": ProviderRow(key="k", base_url="http://k", credential_env="K_KEY")},
+    models=tuple(Model(provider="k", id=f"k-{n}", upstream_id=f"k-{n}", builtin=True) for n in (1, 2)),
+)
+REJECTED = UpstreamCredentialRejected("no", upstream_status=401)
+LISTED = Listing(frozenset({"k-1"}), ())
+
+
+def test_a_credential_that_is_refused_leaves_the_question_to_the_next(clock):
+    keyed = Listed({"bad": REJECTED, "good": LISTED, "other": LISTED})
+    worker = Worker(MemoryStore(clock), clock, {"k": keyed}, KEYED, K_KEY="bad,good,other")
+    assert worker.look() == {"k-1"} and keyed.asked == 2
+
+
+def test_all_credentials_of_a_provider_together_get_the_time_of_one_list(clock):
+    keyed = Listed(UpstreamFailed("down", upstream_status=500), lambda: setattr(clock, "now", clock.now + ANSWER_S * 0.6))
+    Worker(MemoryStore(clock), clock, {"k": keyed}, KEYED, K_KEY="one,two,three").look()
+    assert keyed.asked == 2

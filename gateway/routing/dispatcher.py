@@ -201,7 +201,7 @@ class Dispatcher:
 
     def _chat_loop(self, request: ChatRequest, caller: Caller, ends_at_mono: float) -> AttemptLoop:
         plan = self.roster.planner.plan_chat(request)
-        asked = Asked(request.prompt_tokens, request.max_output_tokens)
+        asked = Asked(request.prompt_tokens, request.max_output_tokens, request.body.get("n") or 1)
         return AttemptLoop(
             self.ledger,
             self.telemetry,

@@ -121,16 +121,20 @@ def lesson_of_success(model: str, *, ttft_s: float | None, closes: bool) -> Less
     return _lesson(model, values, forget=(Sum.CALLS, Sum.SUCCESSES) if closes else ())
 
 
-def lesson_of_end(model: str, usage: Usage, estimated_tokens: int, *, whole_s: float | None, speaking_s: float) -> Lesson:
+def lesson_of_end(
+    model: str, usage: Usage, estimated_tokens: int, *, answers: int = 1, whole_s: float | None, speaking_s: float
+) -> Lesson:
     """Return what a finished answer teaches of time and tokens.
 
     `whole_s`: how long it took where it came in one piece, else None. `speaking_s`: how long its tokens took to come.
+    Several `answers` were asked for at once: they tell nothing of how long and how fast one is.
     """
     values: dict[Sum, float] = {}
     if whole_s is not None:
         values |= _times(Sum.WHOLE_N, whole_s)
     if not usage.estimated:
         values |= {Sum.PROMPT_ESTIMATED: float(estimated_tokens), Sum.PROMPT_COUNTED: float(usage.prompt_tokens)}
+    if not usage.estimated and answers == 1:
         values |= {Sum.ANSWERS: 1.0, Sum.ANSWER_TOKENS: float(usage.completion_tokens)}
         if usage.completion_tokens and speaking_s > 0:
             values |= {Sum.SPEED_S: speaking_s, Sum.SPEED_TOKENS: float(usage.completion_tokens)}

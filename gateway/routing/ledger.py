@@ -26,10 +26,14 @@ FIGURES_KEPT_DAYS = 31
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a request asks of quotas, whoever serves it. `output_tokens`: the most that the client will take, None: any."""
+    """What a request asks of quotas, whoever serves it.
+
+    `output_tokens`: the most that the client will take of each of its `answers`, None: any.
+    """
 
     prompt_tokens: int = 0
     output_tokens: int | None = None
+    answers: int = 1
     inputs: int = 0  # texts to embed or to score
 
 
@@ -43,7 +47,7 @@ class Booking:
     candidate: Candidate
     charges: tuple[Charge, ...]
     leased: tuple[str, ...]
-    prompt_tokens: int
+    asked: Asked
     began_at: float
     began_mono: float
     open: bool = True
@@ -101,7 +105,7 @@ class Ledger:
         if ample:
             self._store.write(headroom.build_counts(ample))
         self._count(candidate, 1)
-        return Booking(candidate, (*taken.charges, *ample), leased, asked.prompt_tokens, self.now(), self._monotonic())
+        return Booking(candidate, (*taken.charges, *ample), leased, asked, self.now(), self._monotonic())
 
     def _lease(self, moment: Moment, names: tuple[str, ...]) -> bool:
         granted = self._store.lease(names, cooldown.PROBE_S)
@@ -124,7 +128,7 @@ class Ledger:
         candidate = booking.candidate
         # A provider that went silent or broke off has read the prompt; one that refused has not.
         read = isinstance(error, UpstreamReset | UpstreamTimeout) and error.cooldown_scope == "model"
-        changes = self._settled(booking, Usage(booking.prompt_tokens if read else 0))
+        changes = self._settled(booking, Usage(booking.asked.prompt_tokens if read else 0))
         changes += self._readings(candidate, error.quota)
         if error.hurts_health:
             changes.append(evidence.lesson_of_failure(candidate.model.name))
@@ -140,7 +144,7 @@ class Ledger:
 
     def empty(self, booking: Booking) -> None:
         """Record an answer with nothing in it: the upstream is there, the model did not speak."""
-        changes = self._settled(booking, Usage(booking.prompt_tokens))
+        changes = self._settled(booking, Usage(booking.asked.prompt_tokens))
         changes.append(evidence.lesson_of_failure(booking.candidate.model.name))
         self._close(booking, changes, "empty")
 
@@ -169,7 +173,8 @@ class Ledger:
         lesson = evidence.lesson_of_end(
             booking.candidate.model.name,
             usage,
-            booking.prompt_tokens,
+            booking.asked.prompt_tokens,
+            answers=booking.asked.answers,
             whole_s=whole_s,
             speaking_s=took_s if ttft_s is None else took_s - ttft_s,
         )
@@ -245,5 +250,6 @@ def demand_of(asked: Asked, candidate: Candidate, health: Health) -> Demand:
         return Demand(prompt, 0, calls=-(-asked.inputs // (model.batch or max(1, asked.inputs))))
     most = min(asked.output_tokens or model.max_output_tokens or 1 << 30, model.max_output_tokens or 1 << 30)
     if model.reserves_output and asked.output_tokens:
+        most *= asked.answers
         return Demand(prompt, max(0, min(most, model.limits.get("tpm", most) - prompt)))
-    return Demand(prompt, min(most, round(health.answer_tokens)))
+    return Demand(prompt, min(most, round(health.answer_tokens)) * asked.answers)

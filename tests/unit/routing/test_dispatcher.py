@@ -1,6 +1,7 @@
 """Requests from plan to settled answer, over scripted providers."""
 
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -92,8 +93,8 @@ class Bench:
     def complete(self):
         return self.dispatcher.complete(CHAT, self.caller())
 
-    def stream(self):
-        return self.dispatcher.open_stream(CHAT, self.caller(), lambda end, route: self.ends.append((end, route)))
+    def stream(self, request=CHAT):
+        return self.dispatcher.open_stream(request, self.caller(), lambda end, route: self.ends.append((end, route)))
 
     def embed(self):
         request = EmbeddingRequest(inputs=("x",), choice=Choice(names=("m",)), prompt_tokens=100)
@@ -128,6 +129,13 @@ def test_usage_that_nobody_told_is_estimated_and_marked(bench):
     bench.script(a=[completion()])
     answer = bench.complete()
     assert answer.usage.estimated and answer.body["x_gateway"]["estimated"] is True and answer.usage.prompt_tokens == 100
+
+
+def test_several_answers_are_reserved_as_several(bench):
+    bench.script(a=[whole_stream("hello")])
+    opened = bench.stream(replace(CHAT, body={"messages": [], "n": 3}, max_output_tokens=50))
+    assert bench.tokens(A) == 100 + 3 * 50
+    opened.relay.close()
 
 
 @pytest.mark.parametrize(("told", "tokens"), [(120, 120), (None, 100)])

@@ -85,6 +85,12 @@ def test_speed_and_the_count_of_tokens_are_learned_from_what_providers_report(le
     assert 1.15 < health.prompt_ratio < 1.2 and 100 < health.answer_tokens < 115
 
 
+def test_several_answers_at_once_tell_nothing_of_how_long_and_how_fast_one_is(learner):
+    learner.learn(lesson_of_end("a/m", Usage(1200, 5000), 1000, answers=5, whole_s=2.0, speaking_s=2.0))
+    health = learner.health
+    assert (health.answer_tokens, health.tokens_per_s) == (UNKNOWN.answer_tokens, None) and health.prompt_ratio > 1
+
+
 def test_estimated_usage_teaches_nothing_of_tokens(learner):
     learner.learn(lesson_of_end("a/m", Usage(9000, 9000, estimated=True), 10, whole_s=None, speaking_s=1.0))
     assert learner.health.prompt_ratio == 1.0 and learner.health.tokens_per_s is None

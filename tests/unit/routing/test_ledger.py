@@ -232,6 +232,10 @@ def test_the_callers_mistakes_and_leaving_clients_hurt_nobodys_health(bench):
         (Asked(100, 64000), {"reserves_output": True, "limits": {"tpm": 8000}}, (100, 7900)),  # what the provider reserves
         (Asked(100, 500), {"reserves_output": True, "limits": {"tpm": 8000}}, (100, 500)),
         (Asked(100), {"reserves_output": True}, (100, 300)),
+        (Asked(100, answers=3), {}, (100, 900)),
+        (Asked(100, 50, answers=3), {}, (100, 150)),
+        (Asked(100, 500, answers=3), {"reserves_output": True, "limits": {"tpm": 8000}}, (100, 1500)),
+        (Asked(100, 5000, answers=3), {"reserves_output": True, "limits": {"tpm": 8000}}, (100, 7900)),
         (Asked(100, inputs=3), {"kind": "embedding"}, (100, 0)),
     ],
 )

@@ -48,12 +48,13 @@ class AttemptClock:
         return replace(self._whole_limits(WHOLE_ANSWER_S), deadline_mono=self._ends_at_mono)
 
     def first_token_s(self, request: ChatRequest, model: Model, health: Health) -> float:
-        own = model.first_token_timeout_s
-        if own is None:
-            own = max(self._settings.first_token_timeout_s, BEYOND_USUAL * (health.ttft_p95_s or 0.0))
-            if model.reasoning_tier is not None:
-                own = max(own, REASONING_FIRST_TOKEN_S)
-        return own + request.prompt_tokens / PROMPT_TOKENS_PER_S
+        """Return how long a first token may take; what the row says holds as it stands."""
+        if model.first_token_timeout_s is not None:
+            return model.first_token_timeout_s
+        usual_s = max(self._settings.first_token_timeout_s, BEYOND_USUAL * (health.ttft_p95_s or 0.0))
+        if model.reasoning_tier is not None:
+            usual_s = max(usual_s, REASONING_FIRST_TOKEN_S)
+        return usual_s + request.prompt_tokens / PROMPT_TOKENS_PER_S
 
     def idle_s(self, request: ChatRequest) -> float:
         idle_s = self._settings.idle_timeout_s

@@ -125,13 +125,16 @@ def _quota_entry(candidate: Candidate, quota: Quota, moment: Moment) -> dict[str
 def health_status(inventory: Inventory, ledger: Ledger, today: Figures) -> dict[str, Any]:
     """Return how each model is doing. `today`: the figures of attempts of this UTC day.
 
-    A model is healthy while one of its candidates can be tried. "degraded": a model that `auto` could use is not.
+    A model is healthy while one of its candidates can be tried. "degraded": a model that `auto` could use is not. It is
+    what requests share (`Ledger.moment`), so that asking often costs the store nothing.
     """
-    moment = ledger.moment(fresh=True)
+    moment, now = ledger.moment(), ledger.now()
     attempts = {key: amounts.get("attempts", 0.0) for (_, key), amounts in today.items()}
     shared = _shared_ids(inventory)
     models = {
-        model.name if model.id in shared else model.id: _health_entry(model, inventory, moment, attempts.get(model.name, 0.0))
+        model.name if model.id in shared else model.id: _health_entry(
+            model, inventory, moment, now, attempts.get(model.name, 0.0)
+        )
         for model in inventory.listed
     }
     matter = {model.name if model.id in shared else model.id for model in inventory.auto_models}
@@ -142,12 +145,12 @@ def health_status(inventory: Inventory, ledger: Ledger, today: Figures) -> dict[
 def model_health(model: Model, inventory: Inventory, ledger: Ledger, today: Figures) -> dict[str, Any]:
     """Return how one model is doing, as `health_status` has it."""
     attempts = sum(amounts.get("attempts", 0.0) for (_, key), amounts in today.items() if key == model.name)
-    return _health_entry(model, inventory, ledger.moment(), attempts)
+    return _health_entry(model, inventory, ledger.moment(), ledger.now(), attempts)
 
 
-def _health_entry(model: Model, inventory: Inventory, moment: Moment, attempts_today: float) -> dict[str, Any]:
+def _health_entry(model: Model, inventory: Inventory, moment: Moment, now: float, attempts_today: float) -> dict[str, Any]:
     candidates = inventory.candidates(model)
-    outs = [moment.standing(candidate, moment.snapshot.now).out for candidate in candidates]
+    outs = [moment.standing(candidate, now).out for candidate in candidates]
     resting = [out for out in outs if out and out.because == "cooldown"]
     health = moment.health(model.name)
     limit = model.limits.get("rpd")

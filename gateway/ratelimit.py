@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gateway.errors import ClientRateLimited
-from gateway.routing.status import iso
+from gateway.routing.outlook import iso
 from gateway.routing.verdict import LONG_RETRY_AFTER_S
 from gateway.settings import RateLimit
 from gateway.state.base import Charge, Refusal, StateStore

@@ -126,6 +126,7 @@ class AttemptLoop:
         self.lineup = Lineup(plan, ledger, effort, policy.draw)
         self.attempts: list[Attempt] = []
         self.errors: list[UpstreamError] = []
+        self.served: Candidate | None = None  # who answered last
         self.refusal: UpstreamRejected | None = None
         self.tried_twice: set[str] = set()
         self.waited_s = 0.0
@@ -143,11 +144,13 @@ class AttemptLoop:
                 raise self._told(self.refusal or verdict_on(self._defeat()))
 
     def go_on(self, call: Callable[[Candidate], Yield[T]], error: UpstreamError, ends_at_mono: float) -> Won[T] | None:
-        """Try whoever is left after the stream that was won broke; None where nobody is, or none answers in time.
+        """Try whoever is left after the stream that was won last broke; None where nobody is, or none answers in time.
 
         :raises GatewayError: somebody refused, or the client left.
         """
         self.attempts[-1] = replace(self.attempts[-1], outcome=error.reason)
+        if self.served:
+            self.lineup.broke(self.served, error)
         self.ends_at_mono = ends_at_mono
         return self._attempt_in_turn(call)
 
@@ -214,12 +217,13 @@ class AttemptLoop:
 
     def _take(self, booking: Booking, result: Yield[T]) -> Won[T] | None:
         """Return the answer, None where it is not good enough while others are left."""
-        if result.empty and self.lineup.waiting:
+        if result.empty and self.lineup.waiting and self.refusal is None:
             result.discard()
             self.ledger.empty(booking)
             self._record(booking, "empty", 200)
             return None
         self._record(booking, "ok", 200)
+        self.served = booking.candidate
         self.ledger.answered(booking, result.result.quota, ttft_s=result.ttft_s)
         if result.usage is not None:
             self.ledger.ended(booking, result.usage, ttft_s=result.ttft_s)
@@ -230,7 +234,7 @@ class AttemptLoop:
         self._record(booking, error.outcome, error.upstream_status)
         self.errors.append(error)
         rest = self.ledger.failed(booking, error)
-        if error.failover == "no" or self.refusal is not None:
+        if error.failover == "no" or self.refusal is not None:  # a refusal is put to one other provider only
             raise self._told(self.refusal or error) from error
         self.lineup.failed(turn, error, rest)
         if self._waits_for_second_try(turn.candidate, error):
@@ -239,7 +243,7 @@ class AttemptLoop:
             self.lineup.keep_larger(turn)
         elif error.failover == "once" and isinstance(error, UpstreamRejected):
             self.refusal = error
-            self.lineup.keep_one_elsewhere(turn)
+            self.lineup.keep_elsewhere(turn)
 
     def _record(self, booking: Booking, outcome: str, status: int | None) -> None:
         ms = (time.monotonic() - booking.began_mono) * 1000
@@ -251,18 +255,23 @@ class AttemptLoop:
 
     def _waits_for_second_try(self, candidate: Candidate, error: UpstreamError) -> bool:
         """Wait, if a pinned candidate may do better in a moment; return whether it is to be tried again."""
-        if not self.plan.pinned or candidate.id in self.tried_twice or not self._may_attempt():
+        pause_s = self._pause_s(error)
+        if pause_s is None or not self.plan.pinned or candidate.id in self.tried_twice or not self._may_attempt():
             return False
-        pause_s = error.retry_after_s
-        if pause_s is None and error.worth_second_try:
-            pause_s = self.policy.jitter(*SECOND_TRY_PAUSE_S)
-        may_wait = isinstance(error, UpstreamRateLimited) or error.worth_second_try
-        patience_s = min(self.policy.retry_after_patience_s, self.ends_at_mono - time.monotonic())
-        if pause_s is None or not may_wait or error.cooldown_scope == "none" or pause_s > patience_s:
+        if pause_s > self.ends_at_mono - time.monotonic():
             return False
         self.tried_twice.add(candidate.id)
         self._wait(pause_s)
         return True
+
+    def _pause_s(self, error: UpstreamError) -> float | None:
+        """Return how long to wait before the same candidate is asked again, None where it would hardly do better."""
+        told_s = error.retry_after_s
+        limited = isinstance(error, UpstreamRateLimited)
+        hopeless = error.cooldown_scope == "none" or (told_s is None if limited else not error.worth_second_try)
+        if hopeless or (told_s or 0.0) > self.policy.retry_after_patience_s:
+            return None
+        return max(told_s or 0.0, self.policy.jitter(*SECOND_TRY_PAUSE_S))
 
     def _wait_for_room(self) -> bool:
         """Wait for the soonest reset, where the caller consented to as much; return whether to go on trying.

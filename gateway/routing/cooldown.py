@@ -5,7 +5,7 @@ A scope is a string in the state store: one candidate, one model of a provider, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from gateway.domain import Candidate
 from gateway.errors import (
@@ -25,17 +25,18 @@ from gateway.errors import (
 from gateway.state.base import Failure, Rest
 
 GROWING_S = (10.0, 20.0, 30.0)  # then 30 again: a provider that is back must be in use within half a minute
+LEAST_S = 1.0  # what is told in fractions of a second, or as 0: nobody is asked more often than that while it refuses
 LONGEST_S = 26 * 3600.0  # a day's quota, and two hours for clocks that disagree
 TOGETHER_S = 10.0  # two models of one provider that fail within this speak for all of it
 PROBE_S = 60.0  # how long a probe may take before another call may: its process may have died
 
 # Statements about a lasting state, not a moment: asking again soon only repeats them.
-_FIXED_S: tuple[tuple[type[UpstreamError], float], ...] = (
-    (UpstreamCredentialRejected, 3600.0),  # somebody must change the key
-    (UpstreamPaymentRequired, 6 * 3600.0),  # somebody must pay
-    (UpstreamModelGone, 3600.0),  # withdrawn, or not for this account
-    (UpstreamQuotaExhausted, 600.0),  # a day's quota that does not say when it resets: asked six times an hour
-)
+_FIXED_S: Mapping[type[UpstreamError], float] = {
+    UpstreamCredentialRejected: 3600.0,  # somebody must change the key
+    UpstreamPaymentRequired: 6 * 3600.0,  # somebody must pay
+    UpstreamModelGone: 3600.0,  # withdrawn, or not for this account
+    UpstreamQuotaExhausted: 600.0,  # a day's quota that does not say when it resets: asked six times an hour
+}
 # One request's bad luck, perhaps: the second in a row rests, where the model has ever answered. Any other failure that
 # speaks about a scope says outright that the next call will fail too.
 _PASSING = (UpstreamFailed, UpstreamOverloaded, UpstreamTimeout, UpstreamReset, UpstreamGarbled, StreamBroken)
@@ -93,14 +94,24 @@ def is_for_quota(rest: Rest) -> bool:
 
 
 def _rests_s(error: UpstreamError, answered_before: bool) -> tuple[float, ...]:
-    told = None if error.retry_after_s is None else min(max(1.0, error.retry_after_s), LONGEST_S)
-    if told is not None and isinstance(error, UpstreamRateLimited):
-        return (told,)
-    for kind, seconds in _FIXED_S:
-        if isinstance(error, kind):
-            return (seconds,)
-    if told is not None:
-        return tuple(max(told, seconds) for seconds in GROWING_S)
+    """Return how long a scope rests at each failure in a row: what the provider told, else what such failures take.
+
+    "0", a negative number and a date in the past all read as 0: soon. Once that is tried, it told nothing.
+    """
+    told, untold_s = error.retry_after_s, _untold_s(error, answered_before)
+    if told is None:
+        return untold_s
+    told_s = min(max(LEAST_S, told), LONGEST_S)
+    if isinstance(error, UpstreamRateLimited):
+        return (told_s,) if told > 0 else (told_s, *untold_s)
+    if type(error) in _FIXED_S:
+        return untold_s
+    return tuple(max(told_s, seconds) for seconds in GROWING_S) if told > 0 else untold_s
+
+
+def _untold_s(error: UpstreamError, answered_before: bool) -> tuple[float, ...]:
+    if fixed_s := _FIXED_S.get(type(error)):
+        return (fixed_s,)
     unreachable = isinstance(error, UpstreamTimeout) and error.phase == "connect"
     passing = isinstance(error, _PASSING) and not unreachable
     return (0.0, *GROWING_S) if passing and answered_before else GROWING_S

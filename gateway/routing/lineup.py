@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from gateway.domain import Candidate, ReasoningEffort
-from gateway.errors import UpstreamError, UpstreamRateLimited
+from gateway.errors import UpstreamError, UpstreamRateLimited, UpstreamTimeout
 from gateway.routing import cooldown
 from gateway.routing.candidates import Plan
 from gateway.routing.ledger import Ledger
@@ -103,6 +103,7 @@ class Lineup:
     def failed(self, turn: Turn, error: UpstreamError, rest: Rest | None) -> None:
         """Note that the candidate failed, and leave out everybody whom this failure rests too."""
         self._failures[turn.candidate.provider.key] += 1
+        self.broke(turn.candidate, error)
         if not rest or rest.until <= self._ledger.now():
             return
         out = Out("cooldown", rest.until, isinstance(error, UpstreamRateLimited))
@@ -110,6 +111,12 @@ class Lineup:
             if rest.scope in cooldown.scopes_over(one):
                 self._outs[one.id] = (one, out)
         self._keep(lambda c: rest.scope not in cooldown.scopes_over(c))
+
+    def broke(self, candidate: Candidate, error: UpstreamError) -> None:
+        """Leave a silent upstream alone, whichever credential is next: it is never asked twice."""
+        if isinstance(error, UpstreamTimeout):
+            scope = cooldown.scope_of(error, candidate)
+            self._keep(lambda c: scope not in cooldown.scopes_over(c))
 
     def try_again(self, turn: Turn) -> None:
         """Let the same candidate go next once more."""
@@ -119,10 +126,9 @@ class Lineup:
         """Keep only those whose context window is larger than that of the candidate which failed."""
         self._keep(lambda c: c.model.context_window > turn.candidate.model.context_window)
 
-    def keep_one_elsewhere(self, turn: Turn) -> None:
-        """Keep only the next candidate of another provider."""
+    def keep_elsewhere(self, turn: Turn) -> None:
+        """Keep only candidates of other providers."""
         self._keep(lambda c: c.provider.key != turn.candidate.provider.key)
-        self._waiting, self._oversized = list(self.waiting[:1]), []
 
     def _keep(self, fits: Callable[[Candidate], bool]) -> None:
         self._waiting, self._oversized = list(filter(fits, self._waiting)), list(filter(fits, self._oversized))

@@ -43,10 +43,10 @@ def verdict_on(defeat: Defeat) -> GatewayError:
     last = defeat.errors[-1] if defeat.errors else None
     if isinstance(last, UpstreamContextTooLong):
         return _context_too_long(last, defeat)
-    if defeat.spent:
-        return UpstreamTimeout("No provider answered within the time a request may take.", phase="total")
-    if last is None or is_exhausted(defeat.errors):
+    if is_exhausted(defeat.errors) and (last or not (defeat.spent and defeat.untried)):
         return _exhausted(defeat)
+    if defeat.spent or last is None:
+        return UpstreamTimeout("No provider answered within the time a request may take.", phase="total")
     if isinstance(last, UpstreamRateLimited):  # among other failures: no wait would surely help
         return UpstreamError(last.message, upstream_status=last.upstream_status)
     return last

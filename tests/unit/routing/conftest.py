@@ -81,7 +81,8 @@ class Pool:
         )
 
     def dispatch(self, choices, script, **options):
-        """Run one loop; `script` gives each candidate's outcomes by its name: an error, "ok" or "empty"."""
+        """Run one loop; `script` gives each candidate's outcomes by its name: an error, "ok", "empty", or a function that
+        is called first and may raise."""
         self.calls: list[str] = []
         outcomes = {name: list(steps) if isinstance(steps, list) else [steps] for name, steps in script.items()}
 
@@ -89,6 +90,8 @@ class Pool:
             name = asked.model.name if asked.credential.number == 1 else f"{asked.model.name}#{asked.credential.number}"
             self.calls.append(name)
             step = outcomes[name].pop(0) if len(outcomes[name]) > 1 else outcomes[name][0]
+            if callable(step):
+                step = step(asked) or "ok"
             if isinstance(step, Exception):
                 raise step
             return Yield(name, Answer(), Usage(10), empty=step == "empty")

@@ -23,7 +23,7 @@ from gateway.errors import (
     UpstreamUnreachable,
 )
 from gateway.routing.attempts import MAX_ATTEMPTS
-from gateway.routing.ledger import Asked
+from gateway.routing.ledger import Asked, Booking
 from gateway.state.base import Recovery
 from tests.unit.routing.conftest import candidate
 
@@ -81,6 +81,24 @@ def test_a_rejected_request_without_another_provider_is_refused(pool):
     with pytest.raises(UpstreamRejected):
         pool.dispatch([A, A2], {"a/one": UpstreamRejected("no", upstream_status=400), "a/two": "ok"})
     assert pool.calls == ["a/one"]
+
+
+def test_a_rejected_request_goes_to_the_next_provider_that_can_be_asked(pool):
+    limited = candidate("b/m", limits={"rpm": 1})
+    refusing = UpstreamRejected("no", upstream_status=400)
+
+    def takes_the_last_place_at_b(candidate):  # of another request, after this one looked
+        assert isinstance(pool.ledger.begin(limited, Asked(1)), Booking)
+        raise refusing
+
+    pool.clock.now += 1
+    script = {"a/one": takes_the_last_place_at_b, "b/m": "ok", "c/one": "ok"}
+    assert pool.dispatch([[A], [limited], [C]], script).value == "c/one" and pool.calls == ["a/one", "c/one"]
+
+
+def test_an_empty_answer_to_a_rejected_request_goes_to_nobody_else(pool):
+    script = {"a/one": UpstreamRejected("no", upstream_status=400), "b/one": "empty", "c/one": "ok"}
+    assert pool.dispatch([[A], [B], [C]], script).value == "b/one" and pool.calls == ["a/one", "b/one"]
 
 
 def test_a_rejected_request_hurts_nobody(pool):
@@ -272,6 +290,37 @@ def test_failed_attempts_give_their_tokens_back_but_not_the_request(pool):
 def test_a_pinned_model_is_tried_once_more_after_a_short_pause(pool, error):
     assert pool.dispatch([A], {"a/one": [error, "ok"]}, pinned=True).value == "a/one"
     assert pool.calls == ["a/one", "a/one"] and pool.handle.waits == [0.2]
+
+
+@pytest.mark.parametrize(
+    ("error", "patience_s", "waits"),
+    [
+        (failed(), 0, [0.2]),  # patience is for what a provider tells
+        (UpstreamFailed("x", upstream_status=503, retry_after_s=2), 3, [2]),
+        (UpstreamFailed("x", upstream_status=503, retry_after_s=4), 3, []),
+        (UpstreamFailed("x", upstream_status=503, retry_after_s=0), 3, [0.2]),
+        (UpstreamRateLimited("x", upstream_status=429, retry_after_s=0), 3, [0.2]),
+        (UpstreamRateLimited("x", upstream_status=429, retry_after_s=0.05), 3, [0.2]),
+    ],
+)
+def test_a_second_try_waits_for_what_was_told_and_never_goes_out_at_once(pool, error, patience_s, waits):
+    pool.dispatch([[A], [B]], {"a/one": [error, "ok"], "b/one": "ok"}, pinned=True, patience_s=patience_s)
+    assert pool.handle.waits == waits and pool.calls == (["a/one", "a/one"] if waits else ["a/one", "b/one"])
+
+
+def test_a_second_try_that_does_not_fit_in_the_budget_is_not_waited_for(pool):
+    limited = UpstreamRateLimited("x", upstream_status=429, retry_after_s=2)
+    pool.dispatch([[A], [B]], {"a/one": limited, "b/one": "ok"}, pinned=True, ends_in_s=1)
+    assert pool.calls == ["a/one", "b/one"] and pool.handle.waits == []
+
+
+@pytest.mark.parametrize("pinned", [False, True])
+@pytest.mark.parametrize("phase", ["first_token", "idle", "total"])
+def test_a_silent_upstream_is_asked_once_whatever_keys_there_are(pool, pinned, phase):
+    pool.dispatch([A], {"a/one": "ok"})  # it is known to answer: one silence does not rest it
+    script = {"a/one": UpstreamTimeout("silent", phase=phase), "a/one#2": "ok", "b/one": "ok"}
+    assert pool.dispatch([[A], [A_OTHER_KEY], [B]], script, pinned=pinned).value == "b/one"
+    assert pool.calls == ["a/one", "b/one"]
 
 
 def test_a_pinned_model_is_tried_no_third_time(pool):

@@ -57,6 +57,13 @@ def test_a_passing_failure_rests_at_the_second_in_a_row_or_at_once_if_the_model_
         (UpstreamTimeout("x", phase="connect"), "provider:a", GROWING),
         (UpstreamRateLimited("x", retry_after_s=7), ONE.id, (7,)),
         (UpstreamRateLimited("x", retry_after_s=0.2), ONE.id, (1.0,)),
+        (UpstreamRateLimited("x", retry_after_s=0.0), ONE.id, (1.0, *GROWING)),  # soon, or whenever
+        (UpstreamRateLimited("x", retry_after_s=1e9), ONE.id, (26 * 3600.0,)),
+        (UpstreamQuotaExhausted("x", retry_after_s=0.0), ONE.id, (1.0, 600.0)),
+        (UpstreamFailed("x", retry_after_s=0.0), "model:a/m", (0.0, *GROWING)),
+        (UpstreamUnreachable("x", retry_after_s=0.0), "provider:a", GROWING),
+        (UpstreamFailed("x", retry_after_s=1e9), "model:a/m", (26 * 3600.0,) * 3),
+        (UpstreamCredentialRejected("x", retry_after_s=5), ONE.credential.id, (3600.0,)),
         (UpstreamRateLimited("x"), ONE.id, GROWING),
         (UpstreamQuotaExhausted("x"), ONE.id, (600.0,)),
         (UpstreamQuotaExhausted("x", account_wide=True, retry_after_s=5000), ONE.credential.id, (5000,)),

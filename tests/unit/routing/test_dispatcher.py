@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from gateway.domain import ChatRequest, Choice, EmbeddingRequest
-from gateway.errors import StreamBroken, UpstreamReset
+from gateway.errors import StreamBroken, UpstreamReset, UpstreamTimeout
 from gateway.providers.base import ChatAnswer, ChatStream, EmbeddingAnswer
 from gateway.routing.attempts import Caller
 from gateway.routing.candidates import Plan
@@ -67,13 +67,13 @@ class Scripted:
 
 
 class Bench:
-    """A dispatcher whose plan is always the same two candidates, and what it told at the end of streams."""
+    """A dispatcher over two candidates in this order, and what it told at the end of streams."""
 
     def __init__(self, telemetry: Telemetry | None = None):
         self.store = MemoryStore(Clock())
         self.providers = {"a": Scripted(), "b": Scripted()}
-        plan = Plan(((A,), (B,)), pinned=False)
-        planner = SimpleNamespace(plan_chat=lambda request: plan, plan_embeddings=lambda request: plan)
+        planner = SimpleNamespace(plan_chat=lambda request: self.plan, plan_embeddings=lambda request: self.plan)
+        self.plan_over(A, B)
         self.dispatcher = Dispatcher(
             roster=cast(Any, SimpleNamespace(planner=planner)),
             providers=cast(Any, self.providers),
@@ -83,6 +83,9 @@ class Bench:
         )
         self.handle = Handle()
         self.ends: list = []
+
+    def plan_over(self, *candidates):
+        self.plan = Plan(tuple((one,) for one in candidates), pinned=False)
 
     def script(self, a=(), b=()):
         self.providers["a"].answers, self.providers["b"].answers = list(a), list(b)
@@ -176,6 +179,18 @@ def test_a_stream_that_nobody_could_rescue_tells_what_was_tried(bench):
     ((end, route),) = bench.ends
     assert end.outcome == "broken" and route.candidate.id == A.id and route.trail == "a/m:reset b/m:diverged"
     assert bench.in_flight == 0
+
+
+def test_a_stream_that_fell_silent_is_not_asked_again_with_another_key(bench):
+    bench.plan_over(A, candidate("a/m", key=2), B)
+    bench.script(a=[whole_stream("It is known to answer: one silence does not rest it.")])
+    list(bench.stream().relay)
+    bench.dispatcher.ledger.moment(fresh=True)
+    bench.script(a=[Stream("The ", UpstreamTimeout("silent", phase="idle")), whole_stream("no")], b=[whole_stream("The end.")])
+    opened = bench.stream()
+    sent = b"".join(opened.relay)
+    opened.relay.close()
+    assert b"end." in sent and bench.ends[0][1].trail == "a/m:timeout b/m:ok"
 
 
 # --- defects of ours ---------------------------------------------------------------------------------------------------

@@ -46,8 +46,8 @@ def verdict(errors=(), outs=(), *, untried=0, spent=False):
         ([FAILED, SILENT], [resting(5)], False, 504, "upstream_timeout"),
         ([SILENT, FAILED], [resting(5)], False, 502, "upstream_error"),
         ([FAILED], [], True, 504, "upstream_timeout"),
-        ([LIMITED], [quota(5)], True, 504, "upstream_timeout"),
-        ([], [], True, 504, "upstream_timeout"),
+        ([LIMITED], [quota(5)], True, 429, "quota_exhausted"),
+        ([], [quota(5)], True, 429, "quota_exhausted"),
         ([FAILED, LONG], [], True, 400, "context_length_exceeded"),
     ],
 )
@@ -55,6 +55,11 @@ def test_the_final_status(errors, outs, spent, status, code):
     error = verdict(errors, outs, spent=spent)
     assert (error.status, error.code) == (status, code)
     assert (error.should_retry is False) is (status == 504)
+
+
+def test_time_that_was_over_before_anybody_could_be_asked_is_a_spent_budget():
+    error = verdict([], [quota(5)], untried=1, spent=True)
+    assert (error.status, error.code, error.should_retry) == (504, "upstream_timeout", False)
 
 
 @pytest.mark.parametrize(

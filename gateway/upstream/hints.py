@@ -40,7 +40,8 @@ def parse_duration(text: str) -> float | None:
 def read_retry_after(headers: Mapping[str, str], text: str, now: float) -> float | None:
     """Return the seconds to wait that an answer names, the headers before the text; None where it names none.
 
-    `headers` in any case of letters if the mapping ignores case, else in lower case. `now`: epoch seconds, for dates.
+    `headers` in any case of letters if the mapping ignores case, else in lower case. `now`: epoch seconds, for a date
+    where the answer does not tell its own (`Date`): what counts is how far they are apart, on the provider's clock.
     """
     milliseconds = headers.get("retry-after-ms")
     if milliseconds and (parsed := parse_duration(milliseconds)) is not None:
@@ -48,7 +49,7 @@ def read_retry_after(headers: Mapping[str, str], text: str, now: float) -> float
     header = headers.get("retry-after")
     if header:
         seconds = parse_duration(header)
-        seconds = seconds if seconds is not None else _seconds_until_date(header, now)
+        seconds = seconds if seconds is not None else _seconds_until_date(header, headers.get("date", ""), now)
         if seconds is not None:
             return seconds
     sentence = _SENTENCE.search(text)
@@ -81,12 +82,17 @@ def _seconds_of(unit: str) -> float:
     return _UNITS["ms" if unit.startswith(("ms", "mil")) else unit[0]]
 
 
-def _seconds_until_date(date: str, now: float) -> float | None:
+def _seconds_until_date(date: str, said_at: str, now: float) -> float | None:
+    moment, said = _moment_of(date), _moment_of(said_at)
+    return None if moment is None else _bounded(moment - (now if said is None else said))
+
+
+def _moment_of(date: str) -> float | None:
     try:
         moment = parsedate_to_datetime(date)
     except (ValueError, OverflowError):
         return None
-    return _bounded((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - now)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def _bounded(seconds: float) -> float | None:

@@ -48,6 +48,11 @@ def test_durations_are_read_in_every_grammar(text, seconds):
         ({"retry-after": "Sat, 21 Nov 2026 22:27:10 GMT"}, "", 30),
         ({"retry-after": "Sat, 21 Nov 2026 22:27:10 -0000"}, "", 30),
         ({"retry-after": "Sat, 21 Nov 2026 22:00:00 GMT"}, "", 0),
+        # Clocks disagree: the provider's own date tells how far away the moment is.
+        ({"retry-after": "Sat, 21 Nov 2026 23:27:10 GMT", "date": "Sat, 21 Nov 2026 23:26:40 GMT"}, "", 30),
+        ({"retry-after": "Sat, 21 Nov 2026 21:27:10 GMT", "date": "Sat, 21 Nov 2026 21:26:40 GMT"}, "", 30),
+        ({"retry-after": "Sat, 21 Nov 2026 22:27:10 GMT", "date": "today"}, "", 30),
+        ({"retry-after": "Sat, 99 Nov 2026 22:27:10 GMT", "date": "Sat, 21 Nov 2026 21:26:40 GMT"}, "", None),
         ({"retry-after-ms": "1500", "retry-after": "2"}, "", 1.5),
         ({"retry-after-ms": "soon", "retry-after": "2"}, "", 2),
         ({"retry-after": "7"}, "Please try again in 9s", 7),

@@ -88,6 +88,11 @@ def failed_probe(scope: str, known: Rest | None, failure: Failure) -> Failure:
     return Failure(scope, failure.reason, failure.began_at, (longer,))
 
 
+def spent(candidate: Candidate, now: float, resets_in_s: float) -> Failure:
+    """Return the failure of a candidate that has nothing left of some window, as its provider says."""
+    return Failure(candidate.id, UpstreamRateLimited.reason, now, (min(resets_in_s, LONGEST_S),))
+
+
 def is_for_quota(rest: Rest) -> bool:
     """Whether a rest was told by a quota or rate limit, so that its end is a reset."""
     return rest.reason in _QUOTA_REASONS

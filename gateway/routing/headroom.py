@@ -101,31 +101,42 @@ def quotas_of(
     """Return every quota that a call of the candidate takes from, its account's included.
 
     `counts` and `limits` are those of a snapshot. A limit that the provider named goes before the built-in catalog's;
-    one that an operator wrote down is only lowered by it, and a 0 stays.
+    one that an operator may have written down (an account's always may) is only lowered by it, and a 0 stays.
     """
-    quotas = [
-        _quota(counter_name(candidate.credential.id, window), window, limit, False, counts, now)
-        for window, limit in candidate.provider.account_limits.items()
-    ]
+    quotas = []
+    for window, known in candidate.provider.account_limits.items():
+        counter = counter_name(candidate.credential.id, window)
+        quotas.append(_quota(counter, window, known, limits.get(counter), counts, now, builtin=False))
     own = candidate.model.limits
     for window in _OF_MODELS:
         counter = counter_name(candidate.id, window)
-        known, named = own.get(window), limits.get(counter)
-        if known is None and named is None:
-            continue
-        learned = named is not None and known != 0
-        limit = _believed(known, named.limit, candidate.model.builtin) if named and learned else known or 0
-        quotas.append(_quota(counter, window, limit, learned, counts, now))
+        if window in own or counter in limits:
+            named = limits.get(counter)
+            quotas.append(_quota(counter, window, own.get(window), named, counts, now, builtin=candidate.model.builtin))
     return tuple(quotas)
 
 
-def _believed(known: int | None, named: int, builtin: bool) -> int:
-    return named if known is None or builtin else min(known, named)
-
-
-def _quota(counter: str, window: Window, limit: int, learned: bool, counts: Mapping[str, Sequence[Slot]], now: float) -> Quota:
+def _quota(
+    counter: str,
+    window: Window,
+    known: int | None,
+    named: LearnedLimit | None,
+    counts: Mapping[str, Sequence[Slot]],
+    now: float,
+    *,
+    builtin: bool,
+) -> Quota:
     slots = [slot for slot in counts.get(counter, ()) if slot.counts_until > now]
+    learned = named is not None and known != 0
+    limit = _believed(known, named.limit if named else None, builtin=builtin) or 0
     return Quota(counter, window, limit, sum(slot.used for slot in slots), _resets_at(slots, limit), learned)
+
+
+def _believed(known: int | None, named: int | None, *, builtin: bool) -> int | None:
+    """Return the limit to keep to: the catalog's is `known`, the provider's own word `named`."""
+    if known is None or named is None:
+        return named if known is None else known
+    return named if builtin and known else min(known, named)
 
 
 def _resets_at(slots: Sequence[Slot], limit: int) -> float | None:
@@ -196,23 +207,46 @@ def build_adjustments(charges: Iterable[Charge], usage: Usage, model: Model) -> 
 def build_readings(
     candidate: Candidate, readings: Iterable[QuotaReading], limits: Mapping[str, LearnedLimit], now: float
 ) -> list[Reading]:
-    """Return what a provider's headers say of a candidate's quotas. One without a reset is good until the window's end.
+    """Return what a provider's headers say of a candidate's quotas, or of its account's. `limits`: those learned before.
 
-    `limits` are those learned before. A limit of 0 is not believed: who has none refuses in words of its own.
+    One without a reset is good until the window's end. A limit of 0 is not believed: who has none refuses in words of
+    its own.
     """
     built = []
     for reading in readings:
-        counter = counter_name(candidate.id, reading.window)
-        named = reading.limit or None
-        learned = limits[counter].limit if counter in limits else candidate.model.limits.get(reading.window)
-        limit = named or learned
+        counter, limit = _told_of(candidate, reading, limits)
         used = max(0, limit - reading.remaining) if limit is not None and reading.remaining is not None else None
-        if reading.resets_in_s is not None:
-            until = now + reading.resets_in_s
-        else:
-            until = counts_until(reading.window, candidate.provider.clock, now)
-        built.append(Reading(counter, named, used, until, now + LEARNED_S))
+        built.append(Reading(counter, reading.limit or None, used, _good_until(candidate, reading, now), now + LEARNED_S))
     return built
+
+
+def spent_until(
+    candidate: Candidate, readings: Iterable[QuotaReading], limits: Mapping[str, LearnedLimit], now: float
+) -> float | None:
+    """Return until when a window has nothing left whose limit nobody knows, so that no quota tells; None where none is so."""
+    spent = [
+        _good_until(candidate, reading, now)
+        for reading in readings
+        if reading.remaining == 0 and reading.limit != 0 and _told_of(candidate, reading, limits)[1] is None
+    ]
+    return max(spent, default=None)
+
+
+def _told_of(candidate: Candidate, reading: QuotaReading, limits: Mapping[str, LearnedLimit]) -> tuple[str, int | None]:
+    """Return the counter that a reading is about, and its limit with that: its account's, where only that has such a one."""
+    window, own, account = reading.window, candidate.model.limits, candidate.provider.account_limits
+    of_account = window in account and window not in own
+    counter = counter_name(candidate.credential.id if of_account else candidate.id, window)
+    learned = limits.get(counter)
+    named = reading.limit or (learned.limit if learned else None)
+    known = account[window] if of_account else own.get(window)
+    return counter, _believed(known, named, builtin=candidate.model.builtin and not of_account)
+
+
+def _good_until(candidate: Candidate, reading: QuotaReading, now: float) -> float:
+    if reading.resets_in_s is not None:
+        return now + reading.resets_in_s
+    return counts_until(reading.window, candidate.provider.clock, now)
 
 
 def neurons_for(usage: Usage, model: Model) -> int:

@@ -132,7 +132,9 @@ class Ledger:
         changes += self._readings(candidate, error.quota)
         if error.hurts_health:
             changes.append(evidence.lesson_of_failure(candidate.model.name))
-        return self._close_failed(booking, error, changes)
+        rest = self._close_failed(booking, error, changes)
+        self._rest_where_spent(candidate, error.quota)
+        return rest
 
     def broken(self, booking: Booking, error: UpstreamError, usage: Usage) -> None:
         """Record a stream that broke after it had begun to answer."""
@@ -165,6 +167,7 @@ class Ledger:
         self._store.write(changes)
         if rests:
             moment.note_recovery([rest.scope for rest in rests if rest.since <= booking.began_at])
+        self._rest_where_spent(candidate, quota)
 
     def ended(self, booking: Booking, usage: Usage, *, ttft_s: float | None) -> None:
         """Record that an answer is complete. `ttft_s` None: it came in one piece."""
@@ -182,6 +185,13 @@ class Ledger:
 
     def _readings(self, candidate: Candidate, quota: Sequence[QuotaReading]) -> list[Reading]:
         return headroom.build_readings(candidate, quota, self.moment().snapshot.limits, self.now()) if quota else []
+
+    def _rest_where_spent(self, candidate: Candidate, quota: Sequence[QuotaReading]) -> None:
+        """Let a candidate rest until the reset of a window that has nothing left, where no quota of ours says so."""
+        moment, now = self.moment(), self.now()
+        until = headroom.spent_until(candidate, quota, moment.snapshot.limits, now) if quota else None
+        if until is not None and until > now:
+            self._note(self._store.fail(cooldown.spent(candidate, now, until - now)), moment)
 
     def _settled(self, booking: Booking, usage: Usage) -> list[Change]:
         return [*headroom.build_adjustments(booking.charges, usage, booking.candidate.model)]

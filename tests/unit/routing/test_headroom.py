@@ -18,6 +18,7 @@ from gateway.routing.headroom import (
     quotas_of,
     share_left,
     slot_s,
+    spent_until,
     split_by_scarcity,
 )
 from gateway.state.base import LearnedLimit, Reservation, Slot
@@ -194,3 +195,56 @@ def test_a_steady_rate_within_the_limit_never_runs_out(a_minute, runs_out):
     moments = [NOW - 60 + 60 * (n + 0.5) / a_minute for n in range(a_minute)]
     slots = [Slot(int(moment / 0.01), 1, moment + 60) for moment in moments]
     assert (exhausted_at(quota(60, a_minute), slots, NOW) is not None) is runs_out
+
+
+# --- accounts ----------------------------------------------------------------------------------------------------------
+
+ACCOUNT = {"rpd": 50, "neurons": 1000}
+
+
+def test_a_word_on_a_window_that_only_the_account_has_is_about_the_account():
+    one = candidate("a/m", account_limits=ACCOUNT, limits={"rpm": 5})
+    told = [QuotaReading("rpd", 50, 10, 60.0), QuotaReading("neurons", None, 0, 60.0), QuotaReading("rpm", 5, 1, 60.0)]
+    assert [(r.counter, r.used) for r in build_readings(one, told, {}, NOW)] == [
+        (f"{one.credential.id}|rpd", 40),
+        (f"{one.credential.id}|neurons", 1000),
+        (f"{one.id}|rpm", 4),
+    ]
+
+
+def test_a_window_that_both_have_is_the_models():
+    one = candidate("a/m", account_limits=ACCOUNT, limits={"rpd": 20})
+    (reading,) = build_readings(one, [QuotaReading("rpd", None, 5, 60.0)], {}, NOW)
+    assert (reading.counter, reading.used) == (f"{one.id}|rpd", 15)
+
+
+@pytest.mark.parametrize(("named", "limit"), [(30, 30), (1000, 50)])
+def test_an_accounts_limit_is_only_lowered_by_what_the_provider_names(named, limit):
+    one = candidate("a/m", account_limits={"rpd": 50}, builtin=True)
+    (quota,) = quotas_of(one, {}, {f"{one.credential.id}|rpd": LearnedLimit(named, NOW + 100)}, NOW)
+    assert (quota.limit, quota.learned) == (limit, True)
+
+
+def test_what_is_left_of_a_larger_limit_leaves_the_operators_own_part_of_it():
+    one = candidate("a/m", limits={"rpd": 40})
+    (reading,) = build_readings(one, [QuotaReading("rpd", 1000, 500, None)], {}, NOW)
+    assert (reading.limit, reading.used) == (1000, 0)
+
+
+@pytest.mark.parametrize(
+    ("told", "until"),
+    [
+        ([QuotaReading("rpm", None, 0, 7.0)], NOW + 7),
+        ([QuotaReading("rpm", None, 0, None)], NOW + 60),
+        ([QuotaReading("rpm", None, 0, 7.0), QuotaReading("tpd", None, 0, 50.0)], NOW + 50),
+        ([QuotaReading("rpm", None, 1, 7.0)], None),
+        ([QuotaReading("rpm", 0, 0, 7.0)], None),  # so say hosts that limit nothing
+        ([QuotaReading("rpm", 30, 0, 7.0)], None),  # the quota tells
+        ([QuotaReading("rpd", None, 0, 7.0)], None),
+        ([QuotaReading("tpm", None, 0, 7.0)], None),
+        ([], None),
+    ],
+)
+def test_nothing_left_of_a_limit_that_nobody_knows(told, until):
+    one = candidate("a/m", limits={"rpd": 100})
+    assert spent_until(one, told, learned(one, "tpm", 9), NOW) == until

@@ -4,6 +4,7 @@ from gateway.domain import QuotaReading, Usage
 from gateway.errors import (
     UpstreamCredentialRejected,
     UpstreamFailed,
+    UpstreamQuotaExhausted,
     UpstreamRateLimited,
     UpstreamRejected,
     UpstreamTimeout,
@@ -201,6 +202,37 @@ def test_remaining_nothing_stops_calls_until_the_providers_reset(bench):
     assert because(bench.begin(bench.two, limited)) == "quota"
     bench.clock.now += 87
     assert isinstance(bench.begin(bench.two, limited), Booking)
+
+
+def test_remaining_nothing_of_an_accounts_quota_stops_calls_of_all_its_models(bench):
+    account = {"rpd": 50}
+    one, other = (candidate(name, account_limits=account) for name in ("a/one", "a/other"))
+    spent = UpstreamQuotaExhausted("x", upstream_status=429, retry_after_s=1)
+    spent.quota = [QuotaReading("rpd", 50, 0, 600.0)]
+    bench.fail(spent, one)
+    out = bench.begin(bench.two, other)
+    assert because(out) == "quota" and out.until == pytest.approx(bench.clock.now + 600, abs=1)
+    assert bench.used(f"{one.credential.id}|rpd") == 50
+    bench.clock.now += 601
+    assert isinstance(bench.begin(bench.two, other), Booking)
+
+
+@pytest.mark.parametrize("how", ["answered", "failed"])
+def test_remaining_nothing_of_an_unknown_limit_stops_calls_until_its_reset(bench, how):
+    told = [QuotaReading("rpm", None, 0, 40.0)]
+    if how == "answered":
+        bench.succeed(quota=told)
+    else:
+        limited = UpstreamRateLimited("x", upstream_status=429, retry_after_s=1)
+        limited.quota = told
+        bench.fail(limited)
+    for ledger in (bench.one, bench.two):
+        out = bench.begin(ledger)
+        assert because(out) == "cooldown" and out.for_quota and out.until > bench.clock.now + 38
+    assert isinstance(bench.begin(bench.two, OTHER), Booking)
+    bench.clock.now += 40
+    bench.succeed()
+    assert not bench.store.snapshot().rests
 
 
 def test_calls_in_flight_are_counted_until_their_end(bench):

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from gateway import jsonio
-from gateway.domain import Candidate, ChatRequest, Credential, Model
+from gateway.domain import Candidate, ChatRequest, Credential, Model, QuotaReading, Window
 from gateway.errors import (
     UpstreamContextTooLong,
     UpstreamCredentialRejected,
@@ -30,6 +30,7 @@ from gateway.errors import (
 from gateway.providers import openai_compatible
 from gateway.providers.base import ChatAnswer, ChatStream, Headers
 from gateway.providers.driver import ModelsPage
+from gateway.providers.openai_compatible import read_count
 from gateway.providers.openai_compatible.failures import CODES, ErrorClass, ErrorFacts, model_denied, read_error
 from gateway.providers.openai_compatible.fields import MESSAGE_FIELDS, thinks_anyway
 from gateway.upstream.hints import read_retry_after, seconds_until, seconds_until_utc_midnight
@@ -96,6 +97,10 @@ _OF_THE_CREDENTIAL = (UpstreamCredentialRejected, UpstreamPaymentRequired)
 # 2026-11: .../limits: the account's own limits, by text or by `metadata.limit_source`; the last one is for calls at a time.
 _ACCOUNT = re.compile(r"free-models-per-|openrouter_free_tier|openrouter_in_flight_budget", re.I)
 _DAY = re.compile(r"per-day|daily", re.I)
+_WINDOWS: Mapping[Window, re.Pattern[str]] = {
+    "rpd": re.compile(r"free-models-per-day|openrouter_free_tier_daily", re.I),
+    "rpm": re.compile(r"free-models-per-min", re.I),
+}
 _UNTOLD = re.compile(r"^\s*provider returned error\s*$", re.I)
 _MINUTE_S = 60
 
@@ -192,12 +197,18 @@ class Adapter(openai_compatible.Adapter):
         by_backend = bool(facts.metadata.get("provider_name"))
         return UpstreamFailed if by_backend and kind in _OF_THE_CREDENTIAL else kind
 
+    def read_quota(self, headers: Headers, failure: Any = None) -> tuple[QuotaReading, ...]:
+        # 2026-11: .../limits: only the refusal by an account's own limit tells of it.
+        facts = self.read_facts(failure)
+        window = next((window for window, text in _WINDOWS.items() if text.search(limit_of(facts))), None)
+        if window is None:
+            return ()
+        limit = read_count(headers_told(headers, facts).get("x-ratelimit-limit"))
+        return (QuotaReading(window, limit, 0, self._account_resets_in_s(headers, facts)),)
+
     def _account_resets_in_s(self, headers: Headers, facts: ErrorFacts) -> float:
-        """Return when the account's own limit ends: the answer says it in headers, or in a copy of them in the body."""
-        copied = facts.metadata.get("headers")
-        said = {name.lower(): str(value) for name, value in (copied if isinstance(copied, dict) else {}).items()}
-        said |= {name.lower(): value for name, value in headers.items()}
-        now = self.now()
+        """Return when the account's own limit ends."""
+        said, now = headers_told(headers, facts), self.now()
         resets_in_s = seconds_until(said.get("x-ratelimit-reset", ""), now)
         if resets_in_s is None:
             resets_in_s = read_retry_after(said, facts.message, now)
@@ -232,6 +243,13 @@ def _missed_by(request: ChatRequest) -> Iterator[None]:
         if not chooses_backends or error.cooldown_scope != "model":
             raise
         raise UpstreamModelFailed(error.message, upstream_status=error.upstream_status) from error
+
+
+def headers_told(headers: Headers, facts: ErrorFacts) -> Mapping[str, str]:
+    """Return an answer's headers, and those that only their copy in its body has; names in lower case."""
+    copied = facts.metadata.get("headers")
+    said = {name.lower(): str(value) for name, value in (copied if isinstance(copied, dict) else {}).items()}
+    return said | {name.lower(): value for name, value in headers.items()}
 
 
 def limit_of(facts: ErrorFacts) -> str:

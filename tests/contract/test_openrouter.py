@@ -270,6 +270,27 @@ PER_DAY = "Rate limit exceeded: free-models-per-day-high-balance."
 PER_MINUTE = "Rate limit exceeded: free-models-per-min."
 
 
+SAID = {"X-RateLimit-Limit": "50", "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": str(int(NOW * 1000) + 20000)}
+
+
+@pytest.mark.parametrize(
+    ("payload", "headers", "told"),
+    [
+        (body(429, PER_DAY, headers=SAID), {}, ("rpd", 50, 0, 20)),
+        (body(429, PER_DAY), SAID, ("rpd", 50, 0, 20)),
+        (body(429, PER_DAY), {}, ("rpd", None, 0, MIDNIGHT_S)),
+        (body(429, PER_MINUTE, headers=SAID | {"X-RateLimit-Limit": "many"}), {}, ("rpm", None, 0, 20)),
+        (body(429, "Rate limit exceeded", limit_source="openrouter_free_tier_daily"), SAID, ("rpd", 50, 0, 20)),
+        (body(429, raw="slow down", provider_name="Google"), SAID, None),  # the backend's
+        (body(402, "Too much at once", limit_source="openrouter_in_flight_budget"), SAID, None),
+        ("<html>", SAID, None),
+    ],
+)
+def test_a_refusal_by_the_platform_tells_that_nothing_is_left(bench, payload, headers, told):
+    readings = bench.adapter.error_of(429, headers, payload, bench.candidate()).quota
+    assert [(r.window, r.limit, r.remaining, r.resets_in_s) for r in readings] == ([] if told is None else [told])
+
+
 @pytest.mark.parametrize(
     ("status", "payload", "headers", "retry_after_s"),
     [

@@ -580,6 +580,13 @@ def test_the_days_allowance_rests_the_credential_until_midnight_utc(adapter):
     assert error.retry_after_s == 23 * 3600
 
 
+def test_spent_neurons_are_told_as_a_quota(adapter):
+    adapter.now = lambda: 1_795_392_000 + 3600.0
+    (reading,) = adapter.error_of(429, {}, json.loads(read("neurons_429.json")), candidate()).quota
+    assert (reading.window, reading.limit, reading.remaining, reading.resets_in_s) == ("neurons", None, 0, 23 * 3600)
+    assert adapter.error_of(429, {}, envelope(3021), candidate()).quota == ()
+
+
 def test_a_retry_after_wins_over_midnight(adapter):
     assert classify(adapter, 429, envelope(4006), {"retry-after": "90"}).retry_after_s == 90
 

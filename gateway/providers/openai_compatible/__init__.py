@@ -245,7 +245,7 @@ class Adapter(HttpProvider):
         readings = []
         for window, names in self.quota_headers.items():
             limit, remaining, reset = (headers.get(name) for name in names)
-            counts = _count(limit), _count(remaining)
+            counts = read_count(limit), read_count(remaining)
             if counts != (None, None):
                 readings.append(QuotaReading(window, *counts, resets_in_s=parse_duration(reset) if reset else None))
         return tuple(readings)
@@ -332,7 +332,8 @@ def _vector(embedding: Any) -> list[float]:
     return [float(number) for number in embedding]
 
 
-def _count(text: str | None) -> int | None:
+def read_count(text: str | None) -> int | None:
+    """Return the number of a quota header, None where there is none or it is not one."""
     try:
         return max(0, int(float(text))) if text is not None else None
     except (ValueError, OverflowError):

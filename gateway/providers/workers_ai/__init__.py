@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from gateway.domain import Candidate, ChatRequest, Credential, EmbeddingRequest, Model, RerankRequest, Scored
+from gateway.domain import Candidate, ChatRequest, Credential, EmbeddingRequest, Model, QuotaReading, RerankRequest, Scored
 from gateway.errors import (
     UpstreamContextTooLong,
     UpstreamError,
@@ -183,6 +183,12 @@ class Adapter(openai_compatible.Adapter):
         elif isinstance(error, UpstreamQuotaExhausted) and error.retry_after_s is None:
             # 2026-11: the day's neurons come back at 00:00 UTC (.../workers-ai/platform/pricing/).
             error.retry_after_s = seconds_until_utc_midnight(self.now())
+        return error
+
+    def error_of(self, status: int, headers: Headers, payload: Any, candidate: Candidate) -> UpstreamError:
+        error = super().error_of(status, headers, payload, candidate)
+        if isinstance(error, UpstreamQuotaExhausted):
+            error.quota = (QuotaReading("neurons", None, 0, error.retry_after_s),)
         return error
 
 

@@ -41,6 +41,7 @@ _FIXED_S: Mapping[type[UpstreamError], float] = {
 # speaks about a scope says outright that the next call will fail too.
 _PASSING = (UpstreamFailed, UpstreamOverloaded, UpstreamTimeout, UpstreamReset, UpstreamGarbled, StreamBroken)
 _PASSING_REASONS = frozenset(kind.reason for kind in _PASSING)
+_DISPROVED_BY_ANY = _PASSING_REASONS - {UpstreamOverloaded.reason}
 _QUOTA_REASONS = frozenset({UpstreamRateLimited.reason, UpstreamQuotaExhausted.reason})
 _SCOPES = ("candidate", "model", "credential", "provider")  # as errors name them, in the order of `scopes_over`
 
@@ -79,6 +80,24 @@ def provider_failure(failure: Failure, candidate: Candidate, rests: Iterable[Res
         return None
     lost = sum(rest.failures for rest in failed)
     return Failure(candidate.provider_scope, failure.reason, failure.began_at, GROWING_S if lost <= 2 else GROWING_S[-1:])
+
+
+def ran_beside(failure: Failure, known: Rest | None) -> bool:
+    """Whether the failed attempt ran beside the one that failed last: then they are one failure, and not two in a row.
+
+    Only where a first failure goes on; what rests at once is not counted by attempts that began before the rest anyway.
+    """
+    return known is not None and not known.until and not failure.rests_s[0] and failure.began_at < known.failed_at
+
+
+def disproved_since(rest: Rest, began_at: float, now: float) -> float:
+    """Return since when a scope is known to be well, by an answer just now to an attempt that began at `began_at`.
+
+    A rest that failures in a row made says that nobody answers there. Any answer since proves it wrong, also one that was
+    asked for before the rest began: among many calls at once some fail in a row by chance. What a provider said of its
+    quota, its key or its load is true until somebody who came later is served.
+    """
+    return now if rest.reason in _DISPROVED_BY_ANY else began_at
 
 
 def failed_probe(scope: str, known: Rest | None, failure: Failure) -> Failure:

@@ -160,13 +160,11 @@ class Ledger:
         moment = self.moment()
         self._answered_at[candidate.provider.key] = self.now()
         rests = [rest for scope in cooldown.scopes_over(candidate) if (rest := moment.rests.get(scope))]
-        closes = any(rest.until for rest in rests)
-        changes: list[Change] = [Recovery(rest.scope, booking.began_at) for rest in rests]
-        changes.append(evidence.lesson_of_success(candidate.model.name, ttft_s=ttft_s, closes=closes))
-        changes += self._readings(candidate, quota)
-        self._store.write(changes)
-        if rests:
-            moment.note_recovery([rest.scope for rest in rests if rest.since <= booking.began_at])
+        recoveries = [Recovery(r.scope, cooldown.disproved_since(r, booking.began_at, self.now())) for r in rests]
+        probed = any(rest.until and rest.since <= booking.began_at for rest in rests)
+        lesson = evidence.lesson_of_success(candidate.model.name, ttft_s=ttft_s, closes=probed)
+        self._store.write([*recoveries, lesson, *self._readings(candidate, quota)])
+        moment.note_recoveries(recoveries)
         self._rest_where_spent(candidate, quota)
 
     def ended(self, booking: Booking, usage: Usage, *, ttft_s: float | None) -> None:
@@ -200,7 +198,9 @@ class Ledger:
         candidate, moment = booking.candidate, self.moment()
         answered_before = moment.health(candidate.model.name).answered_before
         failure = cooldown.failure_of(error, candidate, began_at=booking.began_at, answered_before=answered_before)
-        rest = self._fail(failure, candidate, moment) if failure else None
+        known = moment.rests.get(failure.scope) if failure else None
+        counts = failure is not None and not cooldown.ran_beside(failure, known)
+        rest = self._fail(failure, candidate, moment) if failure and counts else known
         for scope in booking.leased:
             if failure is None or scope == failure.scope or not error.hurts_health:
                 # It did answer, if only to refuse: what the scope rested for is over. (No news where it failed itself.)

@@ -17,7 +17,7 @@ from gateway.routing import cooldown, headroom
 from gateway.routing.evidence import UNKNOWN, Health, health_of
 from gateway.routing.headroom import Quota
 from gateway.routing.ranking import Merits, merits_of
-from gateway.state.base import Rest, Snapshot, StateStore
+from gateway.state.base import Recovery, Rest, Snapshot, StateStore
 
 REFRESH_S = 0.25  # how old the shared picture may be: what another worker learned is seen within this
 STALE_S = 2.0  # older than this it is waited for
@@ -75,11 +75,13 @@ class Moment:
         self.leases.pop(rest.scope, None)
         self._standings = {}
 
-    def note_recovery(self, scopes: Iterable[str]) -> None:
-        for scope in scopes:
-            self.rests.pop(scope, None)
-            self.leases.pop(scope, None)
-        self._standings = {}
+    def note_recoveries(self, recoveries: Iterable[Recovery]) -> None:
+        for recovery in recoveries:
+            known = self.rests.get(recovery.scope)
+            if known and known.since <= recovery.began_at:
+                self.rests.pop(recovery.scope, None)
+                self.leases.pop(recovery.scope, None)
+                self._standings = {}
 
     def note_lease(self, names: Iterable[str], until: float) -> None:
         self.leases.update(dict.fromkeys(names, until))

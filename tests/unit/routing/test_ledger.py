@@ -4,6 +4,7 @@ from gateway.domain import QuotaReading, Usage
 from gateway.errors import (
     UpstreamCredentialRejected,
     UpstreamFailed,
+    UpstreamOverloaded,
     UpstreamQuotaExhausted,
     UpstreamRateLimited,
     UpstreamRejected,
@@ -106,6 +107,50 @@ def test_calls_that_began_before_the_rest_add_nothing(bench):
     bench.clock.now += 1
     rests = [bench.one.failed(booking, UpstreamUnreachable("x")) for booking in early]
     assert {rest.failures for rest in rests} == {1} and {rest.until for rest in rests} == {bench.clock.now + 10}
+
+
+def test_failures_of_calls_that_ran_beside_one_another_are_not_two_in_a_row(bench):
+    bench.succeed()
+    beside = [bench.begin() for _ in range(4)]
+    for booking in beside:
+        bench.clock.now += 0.1
+        rest = bench.one.failed(booking, UpstreamFailed("x", upstream_status=500))
+        assert (rest.failures, rest.until) == (1, 0)
+    rest = bench.fail(UpstreamFailed("x", upstream_status=500))
+    assert (rest.failures, rest.until) == (2, bench.clock.now + 10)
+
+
+@pytest.mark.parametrize(
+    ("error", "stays"),
+    [
+        (UpstreamFailed("x", upstream_status=500), False),
+        (UpstreamTimeout("x", phase="first_token"), False),
+        (UpstreamOverloaded("x", upstream_status=503), True),  # it lets in nobody new, and goes on with those inside
+        (UpstreamUnreachable("x"), True),
+        (UpstreamRateLimited("x", retry_after_s=30), True),
+        (UpstreamCredentialRejected("x"), True),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_an_answer_that_was_asked_for_before_a_rest_disproves_one_of_failures_in_a_row(bench, error, stays):
+    bench.succeed()
+    early = bench.begin()
+    for _ in range(2):
+        if isinstance(booking := bench.begin(), Booking):
+            bench.one.failed(booking, error)
+    assert because(bench.begin(bench.two)) == "cooldown"
+    bench.one.answered(early, (), ttft_s=None)
+    assert (because(bench.one.begin(ONE, Asked(10))) == "cooldown") is stays  # at once
+    assert (because(bench.begin(bench.two)) == "cooldown") is stays
+
+
+def test_an_answer_that_disproves_a_rest_does_not_make_up_for_what_failed(bench):
+    bench.succeed()
+    early = bench.begin()
+    for _ in range(2):
+        bench.fail(UpstreamFailed("x", upstream_status=500))
+    bench.one.answered(early, (), ttft_s=None)
+    assert bench.one.moment(fresh=True).health("a/one").success_rate == pytest.approx(0.5, abs=0.01)
 
 
 def test_a_success_that_began_before_a_rate_limit_does_not_end_it(bench):

@@ -3,7 +3,7 @@ import threading
 import pytest
 
 from gateway.routing.outlook import REFRESH_S, STALE_S, Out, Outlook
-from gateway.state.base import Failure, Snapshot
+from gateway.state.base import Failure, Recovery, Snapshot
 from gateway.state.memory import MemoryStore
 from tests.unit.routing.conftest import Clock, candidate
 
@@ -82,7 +82,7 @@ def test_what_is_noted_holds_before_the_next_picture(store, clock):
     assert moment.standing(ONE, clock.now).out is None
     moment.note_rest(store.fail(Failure(ONE.id, "rate_limited", clock.now, (5.0,))))
     assert moment.standing(ONE, clock.now).out == Out("cooldown", clock.now + 5, True)
-    moment.note_recovery([ONE.id])
+    moment.note_recoveries([Recovery(ONE.id, clock.now)])
     assert moment.standing(ONE, clock.now).out is None
 
 

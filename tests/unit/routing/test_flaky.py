@@ -1,0 +1,137 @@
+"""Many requests at once over providers that fail by chance, or are dead for a while. Time is the test's own."""
+
+import heapq
+import random
+import threading
+import time
+from dataclasses import dataclass, field
+from threading import BoundedSemaphore
+
+import pytest
+
+from gateway.domain import Usage
+from gateway.errors import CandidatesExhausted, UpstreamError, UpstreamFailed, UpstreamTimeout
+from gateway.routing.attempts import AttemptLoop, Caller, Policy, Yield
+from gateway.routing.candidates import Plan
+from gateway.routing.ledger import Asked, Ledger
+from gateway.state.memory import MemoryStore
+from gateway.telemetry import Telemetry
+from gateway.upstream.watch import Handle
+from tests.unit.routing.conftest import Answer, Clock, candidate
+
+PROVIDERS, AT_ONCE, WORKERS = 6, 32, 2
+ANSWER_S = (0.5, 3.0)  # shortest and longest
+SILENCE_S = 10.0
+
+
+class Stage:
+    """Threads of which one runs at a time: whoever sleeps lets the next wake, and time jumps there."""
+
+    def __init__(self, clock):
+        self.clock = clock
+        self.sleepers: list[tuple[float, int, threading.Event]] = []
+        self.sleeps = 0
+        self.over = threading.Event()
+
+    def sleep(self, seconds):
+        awake = self._lie_down(seconds)
+        self._wake_next()
+        awake.wait()
+
+    def play(self, parts):
+        for part in parts:
+            threading.Thread(target=self._play_part, args=(part, self._lie_down(0.0)), daemon=True).start()
+        self._wake_next()
+        assert self.over.wait(60)
+
+    def _play_part(self, part, awake):
+        awake.wait()
+        part()
+        self._wake_next()
+
+    def _lie_down(self, seconds):
+        self.sleeps += 1
+        awake = threading.Event()
+        heapq.heappush(self.sleepers, (self.clock.now + seconds, self.sleeps, awake))
+        return awake
+
+    def _wake_next(self):
+        if not self.sleepers:
+            self.over.set()
+            return
+        at, _, awake = heapq.heappop(self.sleepers)
+        self.clock.now = max(self.clock.now, at)
+        awake.set()
+
+
+@dataclass
+class World:
+    """Clients that ask again as soon as they are answered. `failure()` is what a call ends in that fails."""
+
+    fails: float  # share of calls
+    failure_s: float
+    failure: type[UpstreamError] | None = None
+    dead: tuple[float, float] = (0.0, 0.0)  # from when to when one provider answers nothing
+    at_once: int = AT_ONCE
+    seed: int = 1
+    served_by: list = field(default_factory=list)  # (second, provider)
+    lost: int = 0
+
+    def __post_init__(self):
+        self.clock, self.chance = Clock(), random.Random(self.seed)
+        self.began = self.clock.now
+        self.stage = Stage(self.clock)
+        store = MemoryStore(self.clock)
+        self.ledgers = [Ledger(store, self.clock) for _ in range(WORKERS)]
+        self.policy = Policy(retry_after_patience_s=3, seats=BoundedSemaphore(1), draw=self.chance.random)
+        self.plan = Plan((tuple(candidate(f"p{n}/m") for n in range(PROVIDERS)),), pinned=False)
+
+    @property
+    def second(self):
+        return self.clock.now - self.began
+
+    def call(self, asked):
+        dies = asked.provider.key == "p0" and self.dead[0] <= self.second < self.dead[1]
+        if dies or self.chance.random() < self.fails:
+            self.stage.sleep(self.failure_s)
+            silent = self.failure_s >= SILENCE_S
+            raise UpstreamTimeout("x", phase="first_token") if silent else UpstreamFailed("x", upstream_status=500)
+        self.stage.sleep(self.chance.uniform(*ANSWER_S))
+        return Yield(asked, Answer(), Usage(10, 10))
+
+    def request(self, ledger):
+        loop = AttemptLoop(
+            ledger,
+            Telemetry(),
+            self.policy,
+            plan=self.plan,
+            asked=Asked(10),
+            caller=Caller(request_id="r", handle=Handle(), started_mono=time.monotonic()),
+            ends_at_mono=time.monotonic() + 1000,
+        )
+        try:
+            won = loop.attempt_all(self.call)
+            self.served_by.append((self.second, won.candidate.provider.key))
+        except (CandidatesExhausted, UpstreamError):
+            self.lost += 1
+            self.stage.sleep(1.0)
+
+    def run(self, seconds):
+        def client(ledger):
+            while self.second < seconds:
+                self.request(ledger)
+
+        self.stage.play([lambda n=n: client(self.ledgers[n % WORKERS]) for n in range(self.at_once)])
+
+    @property
+    def share_served(self):
+        return len(self.served_by) / (len(self.served_by) + self.lost)
+
+
+@pytest.mark.parametrize("failure_s", [0.1, 1.5, SILENCE_S], ids=["at once", "after a while", "by silence"])
+def test_failures_by_chance_do_not_rest_a_pool_that_is_asked_much_at_once(failure_s, capsys):
+    world = World(fails=0.2, failure_s=failure_s)
+    world.run(seconds=180)
+    with capsys.disabled():
+        print(f"\n{world.share_served:.2%} of {len(world.served_by)} served where every fifth call fails, {AT_ONCE} at once")
+    assert world.share_served > 0.995

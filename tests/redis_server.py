@@ -27,9 +27,9 @@ class RedisServer:
         """Start it on a port that was free a moment ago; return False if somebody else took that meanwhile."""
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
-            port: int = probe.getsockname()[1]
-        self.url = f"redis://127.0.0.1:{port}/0"
-        command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
+            self.port: int = probe.getsockname()[1]
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        command = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         while time.monotonic() < until and self._process.poll() is None:
             if self._answers():

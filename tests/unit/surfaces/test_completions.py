@@ -78,6 +78,11 @@ def test_the_end_is_one_of_a_texts(reason, told):
     assert ends == [None, told]
 
 
+def test_a_call_is_no_end_of_a_text():
+    called = [{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
+    assert whole({"content": "x", "tool_calls": called}, reason="tool_calls")["choices"][0]["finish_reason"] == "stop"
+
+
 def test_a_stream_is_chunks_of_the_same_shape():
     first, end, usage = stream((0, {"content": "hello"}))
     head = {"id": "cmpl-1", "object": "text_completion", "created": 7, "model": "m"}

@@ -89,27 +89,25 @@ def load_message_request(body: Mapping[str, Any], headers: Headers) -> MessageRe
     reasoning_effort = _take_effort(envelope, thinking)
     stops = _take_stops(envelope)
     more, dropped = _take_options(envelope)
-    if stops:
-        more["stop"] = list(stops)
-    stream = envelope.pop("stream", False)
-    prompt_tokens = _estimate(turns, more)
     chat = ChatRequest(
-        body={"messages": turns.messages, **more},
+        body={"messages": turns.messages, **more, **({"stop": list(stops)} if stops else {})},
         choice=choice,
-        stream=stream,
+        stream=envelope.pop("stream", False),
         include_usage=True,
         max_output_tokens=max_output_tokens,
         reasoning_effort=reasoning_effort,
         needs=frozenset(turns.needs | _needs_of(more)),
-        prompt_tokens=prompt_tokens,
+        prompt_tokens=_estimate(turns, more),
         project_id=project_id,
         dropped=(*dropped, *(name for name, value in envelope.items() if _is_loss(name, value))),
     )
-    shows_thoughts = thinking.get("type") not in (None, "disabled") and thinking.get("display") != "omitted"
-    return MessageRequest(
-        chat,
-        Terms(shows_thoughts=shows_thoughts, stop_sequences=stops, prefill=turns.prefill, prompt_tokens=prompt_tokens),
+    terms = Terms(
+        shows_thoughts=thinking.get("type") not in (None, "disabled") and thinking.get("display") != "omitted",
+        stop_sequences=stops,
+        prefill=turns.prefill,
+        prompt_tokens=chat.prompt_tokens,
     )
+    return MessageRequest(chat, terms)
 
 
 def _take_max_tokens(envelope: dict[str, Any]) -> int | None:

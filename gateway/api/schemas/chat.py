@@ -41,18 +41,12 @@ EFFORTS: dict[str, ReasoningEffort | None] = {
 }
 
 
-class ChatSchema(EnvelopeSchema):
-    """The fields around a conversation. Messages, tools and the answer's form are read by hand: no object for each."""
+class GenerationSchema(EnvelopeSchema):
+    """What steers the writing of any text, by the names that OpenAI's APIs share."""
 
     models = TextOrTexts(only_list=True, metadata={"description": "Models to try, in this order."})
     min_reasoning_level = one_of(REASONING_LEVELS, "The lowest `reasoning_tier` of the models that may answer.")
-    messages = fields.Raw(metadata={"description": "The conversation, as objects with `role` and `content`."})
     stream = Flag(metadata={"description": "Send the answer as it is written, as server-sent events."})
-    stream_options = fields.Raw(metadata={"description": "`include_usage`: end the stream with the tokens used."})
-    max_completion_tokens = whole(-1, MAX_INTEGER, "The longest answer, in tokens; -1 and 0 are no limit.")
-    max_tokens = whole(-1, MAX_INTEGER, "The older name of `max_completion_tokens`.")
-    reasoning_effort = one_of(tuple(EFFORTS), "How long to think before the answer.")
-    reasoning = Object(metadata={"description": "`effort`: the same as `reasoning_effort`."})
     temperature = number(0, 2, "How freely to choose words.")
     top_p = number(0, 1, "The share of likely words to choose from.")
     frequency_penalty = number(-2, 2, "Avoid words the more often they stand there.")
@@ -63,9 +57,20 @@ class ChatSchema(EnvelopeSchema):
     top_logprobs = whole(0, 20, "For how many alternatives of each word.")
     logit_bias = Object(metadata={"description": "Make tokens, by their number, likelier or less so."})
     stop = TextOrTexts(metadata={"description": "Where to stop: a text or several."})
+    parallel_tool_calls = Flag(metadata={"description": "Whether several calls may stand in one answer."})
+
+
+class ChatSchema(GenerationSchema):
+    """The fields around a conversation. Messages, tools and the answer's form are read by hand: no object for each."""
+
+    messages = fields.Raw(metadata={"description": "The conversation, as objects with `role` and `content`."})
+    stream_options = fields.Raw(metadata={"description": "`include_usage`: end the stream with the tokens used."})
+    max_completion_tokens = whole(-1, MAX_INTEGER, "The longest answer, in tokens; -1 and 0 are no limit.")
+    max_tokens = whole(-1, MAX_INTEGER, "The older name of `max_completion_tokens`.")
+    reasoning_effort = one_of(tuple(EFFORTS), "How long to think before the answer.")
+    reasoning = Object(metadata={"description": "`effort`: the same as `reasoning_effort`."})
     tools = fields.Raw(metadata={"description": "Functions that the model may call."})
     tool_choice = fields.Raw(metadata={"description": "none, auto, required, or the function to call."})
-    parallel_tool_calls = Flag(metadata={"description": "Whether several calls may stand in one answer."})
     response_format = fields.Raw(metadata={"description": "text, json_object, or json_schema with a schema."})
 
 
@@ -83,7 +88,7 @@ def load_chat(body: Mapping[str, Any], headers: Headers) -> ChatRequest:
     envelope.pop("route", None)  # OpenRouter's word for trying `models` in order, which happens anyway
     conversation = _take_conversation(envelope)
     tools = _take_tools(envelope)
-    schema = _take_response_format(envelope)
+    schema = put_response_format(envelope, envelope.pop("response_format", None))
     stream, include_usage = _take_stream(envelope)
     max_output_tokens = _take_max_tokens(envelope)
     reasoning_effort = _take_reasoning(envelope)
@@ -96,8 +101,8 @@ def load_chat(body: Mapping[str, Any], headers: Headers) -> ChatRequest:
         include_usage=include_usage,
         max_output_tokens=max_output_tokens,
         reasoning_effort=reasoning_effort,
-        needs=frozenset(conversation.needs | _needs_of(envelope)),
-        prompt_tokens=_estimate_prompt(conversation, tools) + estimate_text(schema),
+        needs=frozenset(conversation.needs | needs_of(envelope)),
+        prompt_tokens=estimate_prompt(conversation, tools) + estimate_text(schema),
         project_id=project_id,
     )
 
@@ -131,21 +136,23 @@ def _take_tools(envelope: dict[str, Any]) -> list[Tool]:
     return loaded
 
 
-def _estimate_prompt(conversation: Conversation, tools: list[Tool]) -> int:
+def estimate_prompt(conversation: Conversation, tools: list[Tool]) -> int:
+    """Return about how many tokens a conversation and its tools have. :raises InvalidRequest: a tool cannot be written."""
     try:
         return estimate_messages(conversation.messages, tools)
     except (ValueError, RecursionError):
         raise invalid("tools", UNWRITABLE) from None
 
 
-def _take_response_format(envelope: dict[str, Any]) -> str:
-    """Put the answer's form into its canonical field, and return the schema's text, "" without one."""
-    wanted = load_response_format(envelope.pop("response_format")) if "response_format" in envelope else None
+def put_response_format(body: dict[str, Any], raw: Any, field: str = "response_format") -> str:
+    """Put the answer's form, where there is one, into its canonical field, and return the schema's text, "" without one."""
+    wanted = None if raw is None else load_response_format(raw, field)
     if wanted is None:
         return ""
-    envelope["response_format"] = wanted
+    body["response_format"] = wanted
     schema = wanted.get("json_schema")
-    return write_json(schema["schema"], "response_format.json_schema.schema") if schema else ""
+    where = field if "schema" in raw else f"{field}.json_schema"
+    return write_json(schema["schema"], f"{where}.schema") if schema else ""
 
 
 def _take_stream(envelope: dict[str, Any]) -> tuple[bool, bool]:
@@ -179,7 +186,8 @@ def _take_reasoning(envelope: dict[str, Any]) -> ReasoningEffort | None:
     return EFFORTS[envelope.pop("reasoning_effort", effort or "auto")]
 
 
-def _needs_of(envelope: Mapping[str, Any]) -> set[str]:
+def needs_of(envelope: Mapping[str, Any]) -> set[str]:
+    """Return what a chat's canonical fields, beside its messages, need of a model."""
     needs = {"tools"} if "tools" in envelope else set()
     if "response_format" in envelope:
         needs.add("json_schema" if envelope["response_format"]["type"] == "json_schema" else "json_mode")

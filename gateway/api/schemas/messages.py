@@ -217,10 +217,14 @@ class Conversation:
         if not isinstance(content, list):
             raise invalid(where, "must be a string or a list of parts")
         takes_images = message["role"] == "user"
-        parts = [self._read_part(part, f"{where}[{i}]", takes_images) for i, part in enumerate(content)]
+        parts = [self.read_part(part, f"{where}[{i}]", takes_images) for i, part in enumerate(content)]
         return content if all(part is sent for part, sent in zip(parts, content, strict=True)) else parts
 
-    def _read_part(self, part: Any, where: str, takes_images: bool) -> Message:
+    def read_part(self, part: Any, where: str, takes_images: bool) -> Message:
+        """Return a content part in OpenAI's form.
+
+        :raises InvalidRequest: it is none, or one that cannot be passed on; `where` it stood.
+        """
         if isinstance(part, str):
             return {"type": "text", "text": part}
         if not isinstance(part, dict):
@@ -279,6 +283,8 @@ def read_image(part: Message, where: str) -> tuple[Message, set[str]]:
     if kind == "image_url" and isinstance(image, dict):
         return part, needs
     detail = part.get("detail") or (image.get("detail") if isinstance(image, dict) else None)
+    if detail == "original":  # the Responses API's, for its own models
+        detail = "high"
     return {"type": "image_url", "image_url": {"url": url, "detail": detail} if detail else {"url": url}}, needs
 
 

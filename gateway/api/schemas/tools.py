@@ -49,7 +49,7 @@ def load_tool(tool: Any, where: str) -> Tool:
 def _load_function(function: Any, where: str, schema_key: str) -> dict[str, Any]:
     if not isinstance(function, dict):
         raise invalid(where, "must be an object with name and parameters")
-    _check_name(function.get("name"), f"{where}.name")
+    check_name(function.get("name"), f"{where}.name")
     for key, type_, expected in (
         ("description", str, "must be a string"),
         (schema_key, dict, "must be a JSON schema, an object"),
@@ -62,7 +62,8 @@ def _load_function(function: Any, where: str, schema_key: str) -> dict[str, Any]
     return {"parameters" if key == schema_key else key: value for key, value in function.items() if value is not None}
 
 
-def _check_name(name: Any, param: str) -> str:
+def check_name(name: Any, param: str) -> str:
+    """Return the name of a tool. :raises InvalidRequest: it is none that models could call it by."""
     if name is None:
         raise missing(param)
     if not isinstance(name, str) or not _NAME.fullmatch(name):
@@ -85,37 +86,37 @@ def load_tool_choice(raw: Any, tools: Sequence[Tool], field: str = "tool_choice"
     function, where = (raw["function"], f"{field}.function") if "function" in raw else (raw, field)
     if not isinstance(function, dict):
         raise invalid(where, "must be an object with a name")
-    name = _check_name(function.get("name"), f"{where}.name")
+    name = check_name(function.get("name"), f"{where}.name")
     if not any(tool["function"]["name"] == name for tool in tools):
         raise invalid(f"{where}.name", "must be the name of one of the tools")
     return {"type": "function", "function": {"name": name}}
 
 
-def load_response_format(raw: Any) -> dict[str, Any] | None:
+def load_response_format(raw: Any, field: str = "response_format") -> dict[str, Any] | None:
     """Return the form asked for in OpenAI's shape, None for text.
 
     :raises InvalidRequest: a form or schema that is not one.
     """
     if not isinstance(raw, dict):
-        raise invalid("response_format", "must be an object with a type")
+        raise invalid(field, "must be an object with a type")
     kind = raw.get("type")
     if kind is None:
-        raise missing("response_format.type", ": use text, json_object or json_schema")
+        raise missing(f"{field}.type", ": use text, json_object or json_schema")
     if kind == "text":
         return None
     if kind == "json_object":
         return {"type": "json_object"}
     if kind == "json_schema":
-        return {"type": "json_schema", "json_schema": _load_json_schema(raw)}
-    raise invalid("response_format.type", "must be text, json_object or json_schema")
+        return {"type": "json_schema", "json_schema": _load_json_schema(raw, field)}
+    raise invalid(f"{field}.type", "must be text, json_object or json_schema")
 
 
-def _load_json_schema(response_format: dict[str, Any]) -> dict[str, Any]:
-    where = "response_format.json_schema"
+def _load_json_schema(response_format: dict[str, Any], field: str) -> dict[str, Any]:
+    where = f"{field}.json_schema"
     given = response_format.get("json_schema")
     if given is None and "schema" in response_format:  # flat, as in the Responses API
         keys = ("name", "description", "schema", "strict")
-        given, where = {key: response_format[key] for key in keys if key in response_format}, "response_format"
+        given, where = {key: response_format[key] for key in keys if key in response_format}, field
     if given is None:
         raise missing(where, ": send {name, schema}")
     if not isinstance(given, dict):

@@ -8,7 +8,20 @@ from flask import Flask, request
 from flask_cors import CORS
 
 from gateway.admission import Gate
-from gateway.api import chat, completions, dashboard, embeddings, exchange, health, messages, models, replies, rerank, routing
+from gateway.api import (
+    chat,
+    completions,
+    dashboard,
+    embeddings,
+    exchange,
+    health,
+    messages,
+    models,
+    replies,
+    rerank,
+    responses,
+    routing,
+)
 from gateway.api.paths import CanonicalPaths
 from gateway.api.proxies import behind_proxies
 from gateway.auth import Keyring
@@ -46,7 +59,7 @@ def create_app(
     app = Flask(__name__, static_folder=None)
     app.extensions["gateway"] = services
     app.before_request(exchange.begin_exchange)
-    for surface in (chat, completions, embeddings, messages, rerank, models, routing, health, dashboard):
+    for surface in (chat, completions, embeddings, messages, rerank, responses, models, routing, health, dashboard):
         app.register_blueprint(surface.bp)
     allow_browsers(app, services.settings)
     # After CORS, so that its hook runs before: a head that ends in an id ending in 0 looks to simple load tools like

@@ -6,6 +6,7 @@ from gateway.api.schemas.chat import ChatSchema, load_chat
 from gateway.api.schemas.completions import CompletionSchema, load_completion
 from gateway.api.schemas.embeddings import EmbeddingSchema, load_embeddings
 from gateway.api.schemas.rerank import RerankSchema, load_rerank
+from gateway.api.schemas.responses import ResponsesSchema, load_response
 
 __all__ = [
     "ChatSchema",
@@ -13,10 +14,12 @@ __all__ = [
     "EmbeddingSchema",
     "MessagesSchema",
     "RerankSchema",
+    "ResponsesSchema",
     "load_chat",
     "load_completion",
     "load_embeddings",
     "load_message_request",
     "load_rerank",
+    "load_response",
     "read_json",
 ]

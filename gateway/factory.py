@@ -27,6 +27,7 @@ from gateway.api.proxies import behind_proxies
 from gateway.auth import Keyring
 from gateway.boot import Configuration, kept_configuration, load_configuration
 from gateway.inventory import Inventory, build_inventory
+from gateway.logs import set_up_logging
 from gateway.providers import load_adapter
 from gateway.providers.base import Notes, Provider
 from gateway.ratelimit import AddressLimit, KeyLimit
@@ -38,7 +39,7 @@ from gateway.settings import Settings
 from gateway.state import store_from_url
 from gateway.state.base import StateStore
 from gateway.state.guard import Guard
-from gateway.telemetry import LogTelemetry, Telemetry, set_up_logging
+from gateway.telemetry import LogTelemetry, Telemetry
 from gateway.upstream.transport import Transport
 from gateway.upstream.watch import Watch
 

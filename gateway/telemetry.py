@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import re
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,8 +10,6 @@ from typing import Any
 from gateway.domain import Attempt, Usage
 
 log = logging.getLogger("gateway")
-
-_BARE = re.compile(r"[!#-~]+")  # what a value may hold to stand in a line of text as it is
 
 
 @dataclass(slots=True)
@@ -57,7 +52,8 @@ class LogTelemetry(Telemetry):
 
     def request_ended(self, record: RequestRecord) -> None:
         if log.isEnabledFor(logging.INFO):
-            log.info("request", extra={"fields": fields_of(record)})
+            # Not `log.info`, which looks for its caller's place in the code each time.
+            log.handle(log.makeRecord(log.name, logging.INFO, "", 0, "request", (), None, extra={"fields": fields_of(record)}))
 
     def state_failed(self, verb: str) -> None:
         if not self.state_failures:
@@ -83,41 +79,3 @@ def fields_of(record: RequestRecord) -> dict[str, Any]:
         "tokens": record.usage.total_tokens if record.usage else None,
     }
     return {name: value for name, value in fields.items() if value not in (None, "")}
-
-
-class Formatter(logging.Formatter):
-    """One line a record, as JSON or as text. Tracebacks show places, never the values in an exception's message.
-
-    In text, a value with spaces, quotes or control characters stands as a JSON string: what a client sends neither ends a
-    line nor forges a field.
-    """
-
-    def __init__(self, *, as_json: bool) -> None:
-        super().__init__()
-        self._as_json = as_json
-
-    def format(self, record: logging.LogRecord) -> str:
-        line: dict[str, Any] = {
-            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z",
-            "level": record.levelname.lower(),
-            "message": record.getMessage(),
-            **getattr(record, "fields", {}),
-        }
-        if self._as_json:
-            return json.dumps(line)
-        time_of_day, level, message = line.pop("time")[11:], line.pop("level"), line.pop("message")
-        return f"{time_of_day} {level:7s} {message} " + " ".join(f"{name}={_as_text(value)}" for name, value in line.items())
-
-
-def _as_text(value: Any) -> str:
-    text = str(value)
-    return text if _BARE.fullmatch(text) else json.dumps(text)
-
-
-def set_up_logging(level: str, *, as_json: bool) -> None:
-    """Send the gateway's log lines to stderr in one format. Idempotent."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(Formatter(as_json=as_json))
-    log.handlers[:] = [handler]
-    log.setLevel(level.upper())
-    log.propagate = False

@@ -3,7 +3,7 @@ import logging
 
 import pytest
 
-from gateway.telemetry import Formatter
+from gateway.logs import Formatter
 
 
 def line_of(fields, *, as_json):

@@ -24,18 +24,17 @@ PATIENCE_S = 15.0  # for what takes as long as it takes
 BUSY_S = 0.25  # refusals and health are answered within 50 ms, on a quiet machine
 
 
-@pytest.fixture
-def env(simulator, tmp_path):
-    path = tmp_path / "one.toml"
+@pytest.fixture(scope="module")
+def env(simulator, tmp_path_factory):
+    path = tmp_path_factory.mktemp("catalog") / "one.toml"
     base_url = simulator.base_url("plain")
     path.write_text(f'[[providers]]\nkey = "p"\nbase_url = "{base_url}"\n[[models]]\nprovider = "p"\nid = "m"\nlimits = {{}}\n')
     return {"GATEWAY_CATALOG": str(path), "GATEWAY_SANDBOX": "off"}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def gateway(start_gateway, env):
-    with start_gateway(env, workers=1, threads=THREADS) as gateway:
-        yield gateway
+    return start_gateway(env, workers=1, threads=THREADS)
 
 
 @contextlib.contextmanager
@@ -113,6 +112,7 @@ def test_silent_connections_hold_no_thread(gateway):
         assert answer.status == 200 and took_s < BUSY_S
 
 
+@pytest.mark.quiet
 def test_clients_that_keep_their_connection_hold_no_thread(gateway):
     request = f"GET /v1/models HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {gateway.key}\r\n\r\n".encode()
     with contextlib.ExitStack() as stack:

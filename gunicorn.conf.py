@@ -6,6 +6,7 @@ import sys
 
 from gateway.boot import greeting, keep_configuration, load_configuration, state_warning
 from gateway.errors import ConfigurationError
+from gateway.metrics import WorkerNumbers, count_as_worker
 
 try:
     configuration = load_configuration(os.environ)
@@ -37,9 +38,11 @@ control_socket_disable = True
 
 
 def on_starting(server):  # type: ignore[no-untyped-def]
-    """Allow as many open files as the system does: a stream takes two."""
+    """Allow as many open files as the system does: a stream takes two. Have a folder for what this master's workers count."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard if hard != resource.RLIM_INFINITY else max(soft, 65536), hard))
+    server.worker_numbers = WorkerNumbers()  # not here: a reload reads this file anew, and keeps what was counted
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = server.worker_numbers.folder
 
 
 def when_ready(server):  # type: ignore[no-untyped-def]
@@ -50,3 +53,19 @@ def when_ready(server):  # type: ignore[no-untyped-def]
     if warning := state_warning(settings):
         print(warning, file=sys.stderr)
     print(greeting(configuration, addresses[0]), file=sys.stderr, flush=True)
+
+
+def pre_fork(server, worker):  # type: ignore[no-untyped-def]
+    worker.number = server.worker_numbers.take()
+
+
+def post_fork(server, worker):  # type: ignore[no-untyped-def]
+    count_as_worker(worker.number)
+
+
+def child_exit(server, worker):  # type: ignore[no-untyped-def]
+    server.worker_numbers.give_back(worker.number)
+
+
+def on_exit(server):  # type: ignore[no-untyped-def]
+    server.worker_numbers.close()

@@ -8,14 +8,19 @@ from flask import Flask, request
 from flask_cors import CORS
 
 from gateway.admission import Gate
+from gateway.analytics.deferred import Deferred
+from gateway.analytics.reader import Reader
+from gateway.analytics.recorder import Recorder
 from gateway.api import (
     chat,
     completions,
     dashboard,
     embeddings,
     exchange,
+    figures,
     health,
     messages,
+    metrics,
     models,
     replies,
     rerank,
@@ -28,6 +33,7 @@ from gateway.auth import Keyring
 from gateway.boot import Configuration, kept_configuration, load_configuration
 from gateway.inventory import Inventory, build_inventory
 from gateway.logs import set_up_logging
+from gateway.metrics import PrometheusTelemetry
 from gateway.providers import load_adapter
 from gateway.providers.base import Notes, Provider
 from gateway.ratelimit import AddressLimit, KeyLimit
@@ -39,7 +45,7 @@ from gateway.settings import Settings
 from gateway.state import store_from_url
 from gateway.state.base import StateStore
 from gateway.state.guard import Guard
-from gateway.telemetry import LogTelemetry, Telemetry
+from gateway.telemetry import FanOut, LogTelemetry, Telemetry
 from gateway.upstream.transport import Transport
 from gateway.upstream.watch import Watch
 
@@ -52,16 +58,19 @@ def create_app(
 ) -> Flask:
     """Build the application. Without arguments it is what the gunicorn master checked, or else the environment says.
 
+    `telemetry` stands in for the log.
+
     :raises ConfigurationError: the environment or the catalog is wrong.
     """
     configuration = configuration or kept_configuration() or load_configuration(os.environ)
-    services = build_services(configuration, store=store, telemetry=telemetry or LogTelemetry())
+    services = build_services(configuration, store=store, log=telemetry or LogTelemetry())
     set_up_logging(services.settings.log_level, as_json=services.settings.log_format == "json")
     app = Flask(__name__, static_folder=None)
     app.extensions["gateway"] = services
     app.before_request(exchange.begin_exchange)
-    for surface in (chat, completions, embeddings, messages, rerank, responses, models, routing, health, dashboard):
-        app.register_blueprint(surface.bp)
+    surfaces = (chat, completions, embeddings, messages, rerank, responses, models)
+    for part in (*surfaces, routing, figures, metrics, health, dashboard):
+        app.register_blueprint(part.bp)
     allow_browsers(app, services.settings)
     # After CORS, so that its hook runs before: a head that ends in an id ending in 0 looks to simple load tools like
     # the end of a chunked body.
@@ -71,9 +80,13 @@ def create_app(
     return app
 
 
-def build_services(configuration: Configuration, *, store: StateStore | None, telemetry: Telemetry) -> Services:
+def build_services(configuration: Configuration, *, store: StateStore | None, log: Telemetry) -> Services:
     settings, inventory = configuration.settings, configuration.inventory
-    guarded = Guard(store or open_store(settings, telemetry), telemetry.state_failed)
+    prometheus = PrometheusTelemetry(settings.threads)
+    watchers = FanOut(log, prometheus)
+    guarded = Guard(store or open_store(settings, watchers), watchers.state_failed)
+    deferred = Deferred(prometheus, Recorder(guarded))
+    telemetry = FanOut(log, deferred)
     providers = build_providers(inventory, settings, guarded)
     roster = Roster(inventory, providers, rebuild=lambda catalog: build_inventory(catalog, settings))
     return Services(
@@ -86,6 +99,9 @@ def build_services(configuration: Configuration, *, store: StateStore | None, te
         discovery=Discovery(roster, providers, guarded),
         store=guarded,
         telemetry=telemetry,
+        deferred=deferred,
+        figures=Reader(guarded, catch_up=deferred.tell),
+        metrics=prometheus,
         watch=Watch(),
         gate=Gate(settings.threads),
     )

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gateway.admission import Gate
+from gateway.analytics.deferred import Deferred
+from gateway.analytics.reader import Reader
 from gateway.auth import Keyring
+from gateway.metrics import PrometheusTelemetry
 from gateway.ratelimit import AddressLimit, KeyLimit
 from gateway.routing.discovery import Discovery
 from gateway.routing.dispatcher import Dispatcher
@@ -29,5 +32,8 @@ class Services:
     discovery: Discovery
     store: StateStore
     telemetry: Telemetry
+    deferred: Deferred
+    figures: Reader
+    metrics: PrometheusTelemetry
     watch: Watch
     gate: Gate

@@ -7,18 +7,30 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway.domain import Attempt, Usage
+from gateway.domain import Attempt, Candidate, Usage
 
 log = logging.getLogger("gateway")
 
 
+NO_SURFACE = "unknown"  # of paths that nobody serves: what clients make up names nothing
+PREFLIGHT = "preflight"  # a browser that asks whether it may ask
+
+
 @dataclass(slots=True)
 class RequestRecord:
-    """One client request. `status` 499: the client left. `ttft_ms` is None for answers that were not streamed."""
+    """One client request. `status` 499: the client left. `ttft_ms` is None for answers that were not streamed.
+
+    `ended_at`: epoch seconds of the state store's clock. `surface`: the part of the API that it was for. `for_models`: a
+    model was to answer it; what is only asked about models, and dry runs, are not that. `key`: the name of the client's.
+    """
 
     id: str
     method: str = ""
     path: str = ""
+    surface: str = NO_SURFACE
+    for_models: bool = False
+    admitted: bool = False
+    streamed: bool = False
     key: str | None = None
     project_id: str | None = None
     model: str | None = None
@@ -27,21 +39,77 @@ class RequestRecord:
     attempts: Sequence[Attempt] = ()
     ttft_ms: float | None = None
     duration_ms: float = 0.0
+    ended_at: float = 0.0
     usage: Usage | None = None
     error: str | None = None  # its code
+
+    @property
+    def successful(self) -> bool:
+        """Whether it was answered to the end: a stream that broke has status 200 and an error, a client that left 499."""
+        return self.status < 400 and self.error is None
+
+    @property
+    def upstream(self) -> str | None:
+        """`provider/model` of who served it, else of who was tried last; None: nobody was."""
+        if self.served_by or not self.attempts:
+            return self.served_by
+        return f"{self.attempts[-1].provider}/{self.attempts[-1].model}"
 
 
 class Telemetry:
     """The interface, and the implementation that does nothing. No method blocks or raises."""
 
+    def request_admitted(self) -> None:
+        """A request got one of the places: a thread works on it until it ends."""
+
+    def stream_began(self) -> None:
+        """A request's answer is a stream, whose beginning leaves now."""
+
     def request_ended(self, record: RequestRecord) -> None:
         """A client request is over: its answer left, or the client did."""
 
-    def attempt_ended(self, attempt: Attempt) -> None:
-        """One upstream call is over, or a stream is committed."""
+    def attempt_ended(self, candidate: Candidate, outcome: str, ms: float, *, rested: bool = False) -> None:
+        """One upstream call is over, a streamed answer with its end.
+
+        `outcome`: "ok", "abandoned" (by nobody's fault), or "failed:" and the error's reason. `rested`: with it a rest began.
+        """
 
     def state_failed(self, verb: str) -> None:
         """The state store did not answer; the request went on without it."""
+
+
+class Counting(Telemetry):
+    """Sums up what it is told until it is flushed. Told one thing at a time; of `state_failed` in any thread."""
+
+    def flush(self) -> None:
+        """Write down what was counted since the last time."""
+
+
+class FanOut(Telemetry):
+    """Tell each of several."""
+
+    def __init__(self, *parts: Telemetry) -> None:
+        self._parts = parts
+
+    def request_admitted(self) -> None:
+        for part in self._parts:
+            part.request_admitted()
+
+    def stream_began(self) -> None:
+        for part in self._parts:
+            part.stream_began()
+
+    def request_ended(self, record: RequestRecord) -> None:
+        for part in self._parts:
+            part.request_ended(record)
+
+    def attempt_ended(self, candidate: Candidate, outcome: str, ms: float, *, rested: bool = False) -> None:
+        for part in self._parts:
+            part.attempt_ended(candidate, outcome, ms, rested=rested)
+
+    def state_failed(self, verb: str) -> None:
+        for part in self._parts:
+            part.state_failed(verb)
 
 
 @dataclass

@@ -14,7 +14,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from gateway.boot import load_configuration
-from gateway.domain import Attempt
+from gateway.domain import Candidate
 from gateway.factory import create_app
 from gateway.state.base import StateStore
 from gateway.state.memory import MemoryStore
@@ -72,14 +72,22 @@ class RecordingTelemetry(Telemetry):
     """Keeps what it was told."""
 
     requests: list[RequestRecord] = field(default_factory=list)
-    attempts: list[Attempt] = field(default_factory=list)
+    attempts: list[tuple[str, str]] = field(default_factory=list)  # candidates' models and how they ended
     failed_verbs: list[str] = field(default_factory=list)
+    admitted: int = 0
+    streams: int = 0
+
+    def request_admitted(self) -> None:
+        self.admitted += 1
+
+    def stream_began(self) -> None:
+        self.streams += 1
 
     def request_ended(self, record: RequestRecord) -> None:
         self.requests.append(record)
 
-    def attempt_ended(self, attempt: Attempt) -> None:
-        self.attempts.append(attempt)
+    def attempt_ended(self, candidate: Candidate, outcome: str, ms: float, *, rested: bool = False) -> None:
+        self.attempts.append((candidate.model.name, outcome))
 
     def state_failed(self, verb: str) -> None:
         self.failed_verbs.append(verb)

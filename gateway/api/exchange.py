@@ -25,7 +25,7 @@ from gateway.ratelimit import Allowance, refusal
 from gateway.routing.attempts import Caller
 from gateway.routing.route import Route
 from gateway.services import Services
-from gateway.telemetry import RequestRecord
+from gateway.telemetry import NO_SURFACE, PREFLIGHT, RequestRecord
 from gateway.upstream.relay import StreamEnd
 from gateway.upstream.watch import Handle
 
@@ -53,15 +53,14 @@ class Exchange:
         self._services = gateway
         self._handle: Handle | None = None
         self._ended = False
-        self._admitted = False
         self._body_read = False
         self.started_mono = time.monotonic()
         self.id = "req_" + secrets.token_hex(12)
         self.allowance: Allowance | None = None  # what the limit that it falls under says
-        self.streams = False  # the relay ends it, not the view
         asked: str = http.environ.get(ASKED_PATH, "")
         self.path = asked.encode("latin-1").decode("utf-8", "replace")[:LONGEST_SHOWN_PATH]  # WSGI's own encoding of paths
-        self.record = RequestRecord(id=self.id, method=http.method, path=self.path)
+        surface = PREFLIGHT if http.method == "OPTIONS" else http.blueprint or NO_SURFACE
+        self.record = RequestRecord(id=self.id, method=http.method, path=self.path, surface=surface)
 
     def authenticate(self) -> ClientIdentity:
         """Return whose key the request carries, and count it against the key's limit; a failure against the address's.
@@ -105,7 +104,8 @@ class Exchange:
     def admit(self) -> None:
         """Take one of the places for requests, until this one ends. :raises GatewayBusy: there is none."""
         self._services.gate.enter()
-        self._admitted = True
+        self.record.admitted = True
+        self._services.telemetry.request_admitted()
 
     def read_body(self) -> bytes:
         """Return the request's body. Blocks for as long as it comes, at a pace (gateway/pace.py).
@@ -220,9 +220,11 @@ class Exchange:
         self.record.attempts = tuple(error.attempts[: error.tried])
 
     def stream_begins(self) -> None:
-        self.streams = True
+        """Note that the answer leaves from now on: the relay ends the exchange, not the view."""
+        self.record.streamed = True
         self.record.status = 200
         self.record.ttft_ms = (time.monotonic() - self.started_mono) * 1000
+        self._services.telemetry.stream_began()
 
     def stream_ended(self, end: StreamEnd, route: Route) -> None:
         """End the exchange with its stream; `route`: who served it in the end."""
@@ -238,11 +240,12 @@ class Exchange:
         if self._ended:
             return
         self._ended = True
-        if self._admitted:
+        if self.record.admitted:
             self._services.gate.leave()
         if self._handle:
             self._services.watch.close_handle(self._handle)
         self.record.duration_ms = (time.monotonic() - self.started_mono) * 1000
+        self.record.ended_at = self._services.store.now()
         self._services.telemetry.request_ended(self.record)
 
 

@@ -40,7 +40,7 @@ def create_message() -> Response:
 @bp.post("/v1/messages/count_tokens")
 def count_tokens() -> Response:
     """Tell about how many tokens a prompt has, for most texts rather more than there are. Nobody is asked."""
-    chat, _ = load_message_request(read_request(), request.headers)
+    chat, _ = load_message_request(read_request(for_models=False), request.headers)
     exchange().asks(chat.choice, chat.project_id)
     return json_reply({"input_tokens": chat.prompt_tokens})
 

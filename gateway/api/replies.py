@@ -159,7 +159,7 @@ def finish_reply(response: Response) -> Response:
         response.headers["request-id"] = current.id
     if current.allowance:
         response.headers.update(allowance_headers(current.allowance))
-    if not current.streams:
+    if not current.record.streamed:
         current.record.status = current.record.status or response.status_code
         current.end()
     return response

@@ -35,12 +35,14 @@ class ChatSurface:
         return ChatForm()
 
 
-def read_request() -> dict[str, Any]:
+def read_request(*, for_models: bool = True) -> dict[str, Any]:
     """Return the JSON object of the request's body, once its client may ask and has a place.
 
+    `for_models`: a model is to answer it, so that it counts in the figures.
     Blocks for as long as the body comes. :raises GatewayError: 400, 401, 413, 415 or 503.
     """
     current = exchange()
+    current.record.for_models = for_models and not current.is_dry_run
     current.authenticate()
     current.admit()
     return read_json(current.read_body(), request.content_type)

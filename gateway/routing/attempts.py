@@ -17,7 +17,6 @@ from gateway.routing.ledger import Asked, Booking, Ledger
 from gateway.routing.lineup import Lineup, Turn
 from gateway.routing.route import Route
 from gateway.routing.verdict import Defeat, is_exhausted, verdict_on
-from gateway.telemetry import Telemetry
 from gateway.upstream.transport import interruption
 from gateway.upstream.watch import Handle
 
@@ -104,7 +103,6 @@ class AttemptLoop:
     def __init__(
         self,
         ledger: Ledger,
-        telemetry: Telemetry,
         policy: Policy,
         *,
         plan: Plan,
@@ -115,7 +113,6 @@ class AttemptLoop:
         ends_at_mono: float,
     ) -> None:
         self.ledger = ledger
-        self.telemetry = telemetry
         self.policy = policy
         self.plan = plan
         self.asked = asked
@@ -148,11 +145,15 @@ class AttemptLoop:
 
         :raises GatewayError: somebody refused, or the client left.
         """
-        self.attempts[-1] = replace(self.attempts[-1], outcome=error.reason)
+        self.note_break(error)
         if self.served:
             self.lineup.broke(self.served, error)
         self.ends_at_mono = ends_at_mono
         return self._attempt_in_turn(call)
+
+    def note_break(self, error: UpstreamError) -> None:
+        """Take note that the stream that was won last broke."""
+        self.attempts[-1] = replace(self.attempts[-1], outcome=error.reason)
 
     def taking_over(self, won: Won[Any]) -> AbstractContextManager[None]:
         """Let an answer that has only begun go, where the block fails that hands it to whoever ends it."""
@@ -247,9 +248,7 @@ class AttemptLoop:
 
     def _record(self, booking: Booking, outcome: str, status: int | None) -> None:
         ms = (time.monotonic() - booking.began_mono) * 1000
-        attempt = Attempt(booking.candidate.provider.key, booking.candidate.model.id, outcome, status, ms)
-        self.attempts.append(attempt)
-        self.telemetry.attempt_ended(attempt)
+        self.attempts.append(Attempt(booking.candidate.provider.key, booking.candidate.model.id, outcome, status, ms))
 
     # --- waiting -----------------------------------------------------------------------------------------------------
 

@@ -73,8 +73,7 @@ class Dispatcher:
         self.roster = roster
         self.providers = providers
         self.settings = settings
-        self.telemetry = telemetry
-        self.ledger = Ledger(store)
+        self.ledger = Ledger(store, telemetry=telemetry)
         seats = BoundedSemaphore(max(1, settings.threads // WAITING_PART))
         self.policy = Policy(retry_after_patience_s=settings.retry_after_patience_s, seats=seats)
 
@@ -152,7 +151,7 @@ class Dispatcher:
             usage = _usage_of(answer.prompt_tokens, request.prompt_tokens)
             return Yield((answer.vectors, usage), answer, usage)
 
-        loop = AttemptLoop(self.ledger, self.telemetry, self.policy, plan=plan, asked=asked, caller=caller, ends_at_mono=ends_at)
+        loop = AttemptLoop(self.ledger, self.policy, plan=plan, asked=asked, caller=caller, ends_at_mono=ends_at)
         won = loop.attempt_all(call)
         vectors, usage = won.value
         return Embeddings(vectors, loop.route_of(won), usage)
@@ -169,7 +168,7 @@ class Dispatcher:
             usage = _usage_of(answer.total_tokens, request.prompt_tokens)
             return Yield((answer, usage), answer, usage)
 
-        loop = AttemptLoop(self.ledger, self.telemetry, self.policy, plan=plan, asked=asked, caller=caller, ends_at_mono=ends_at)
+        loop = AttemptLoop(self.ledger, self.policy, plan=plan, asked=asked, caller=caller, ends_at_mono=ends_at)
         won = loop.attempt_all(call)
         answer, usage = won.value
         return Ranking(answer.results, loop.route_of(won), usage)
@@ -204,7 +203,6 @@ class Dispatcher:
         asked = Asked(request.prompt_tokens, request.max_output_tokens, request.body.get("n") or 1)
         return AttemptLoop(
             self.ledger,
-            self.telemetry,
             self.policy,
             plan=plan,
             asked=asked,

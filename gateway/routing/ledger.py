@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from gateway.domain import Candidate, QuotaReading, Usage
 from gateway.errors import UpstreamError, UpstreamReset, UpstreamTimeout
 from gateway.routing import cooldown, evidence, headroom
 from gateway.routing.evidence import Health
-from gateway.routing.headroom import DAY_S, Demand
+from gateway.routing.headroom import Demand
 from gateway.routing.outlook import PROBE_ANSWERS_S, Moment, Out, Outlook, Standing
-from gateway.state.base import Change, Charge, Failure, Reading, Recovery, Refusal, Release, Reservation, Rest, StateStore, Tally
-
-ATTEMPTS = "attempts"  # the series of figures: by day, and by `provider/id`
-FIGURES_KEPT_DAYS = 31
+from gateway.state.base import Change, Charge, Failure, Reading, Recovery, Refusal, Release, Reservation, Rest, StateStore
+from gateway.telemetry import Telemetry
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +52,14 @@ class Booking:
 
 
 class Ledger:
-    """Thread-safe; blocks as the store does."""
+    """Thread-safe; blocks as the store does. `telemetry` is told of the end of each attempt."""
 
-    def __init__(self, store: StateStore, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, store: StateStore, monotonic: Callable[[], float] = time.monotonic, *, telemetry: Telemetry | None = None
+    ) -> None:
         self._store = store
         self._monotonic = monotonic
+        self._telemetry = telemetry or Telemetry()
         self._outlook = Outlook(store, monotonic)
         self._in_flight: dict[str, int] = {}
         self._answered_at: dict[str, float] = {}  # by provider: when it last answered this process
@@ -148,11 +149,11 @@ class Ledger:
         """Record an answer with nothing in it: the upstream is there, the model did not speak."""
         changes = self._settled(booking, Usage(booking.asked.prompt_tokens))
         changes.append(evidence.lesson_of_failure(booking.candidate.model.name))
-        self._close(booking, changes, "empty")
+        self._close(booking, changes, "failed:empty")
 
     def abandoned(self, booking: Booking, usage: Usage) -> None:
         """Record an attempt that nobody waits for any more: it says nothing of anybody's health."""
-        self._end(booking, [*self._settled(booking, usage), *(Release(name) for name in booking.leased)])
+        self._close(booking, [*self._settled(booking, usage), *map(Release, booking.leased)], "abandoned")
 
     def answered(self, booking: Booking, quota: Sequence[QuotaReading], *, ttft_s: float | None) -> None:
         """Record that a candidate answers, which ends its rests. `ttft_s` None: the answer was not streamed."""
@@ -224,21 +225,14 @@ class Ledger:
         moment.note_rest(rest)
         return rest
 
-    def _close(self, booking: Booking, changes: Iterable[Change], outcome: str, *, rested: bool = False) -> None:
-        day = int(self.now() / DAY_S)
-        amounts = {"attempts": 1.0, outcome: 1.0}
-        if outcome == "ok":
-            amounts["ok_ms"] = (self._monotonic() - booking.began_mono) * 1000
-        if rested:
-            amounts["cooldowns"] = 1.0
-        keep_until = (day + FIGURES_KEPT_DAYS) * DAY_S
-        self._end(booking, [*changes, Tally(ATTEMPTS, day, booking.candidate.model.name, amounts, keep_until)])
-
-    def _end(self, booking: Booking, changes: Sequence[Change]) -> None:
-        if booking.open:
-            booking.open = False
-            self._count(booking.candidate, -1)
-            self._store.write(changes)
+    def _close(self, booking: Booking, changes: Sequence[Change], outcome: str, *, rested: bool = False) -> None:
+        if not booking.open:
+            return
+        booking.open = False
+        self._count(booking.candidate, -1)
+        self._store.write(changes)
+        ms = (self._monotonic() - booking.began_mono) * 1000
+        self._telemetry.attempt_ended(booking.candidate, outcome, ms, rested=rested)
 
     def _count(self, candidate: Candidate, change: int) -> None:
         with self._lock:

@@ -62,6 +62,8 @@ class Serving:
 
     def _settle(self, end: StreamEnd) -> None:
         ledger, booking = self._loop.ledger, self._won.booking
+        if booking.open and isinstance(end.error, UpstreamError):
+            self._loop.note_break(end.error)
         ran_out = isinstance(end.error, UpstreamTimeout) and end.error.phase == "total"  # of its time, not by its fault
         if end.outcome == "completed":
             ledger.ended(booking, end.usage, ttft_s=self._won.ttft_s)

@@ -12,7 +12,7 @@ from gateway.domain import Candidate, Model, ReasoningEffort
 from gateway.inventory import Inventory
 from gateway.routing import headroom
 from gateway.routing.candidates import Plan
-from gateway.routing.headroom import DAY_S, Quota
+from gateway.routing.headroom import Quota
 from gateway.routing.ledger import Ledger
 from gateway.routing.outlook import Moment, iso
 from gateway.routing.ranking import scorer_for
@@ -119,6 +119,20 @@ def _quota_entry(candidate: Candidate, quota: Quota, moment: Moment) -> dict[str
     }
 
 
+# --- rests -------------------------------------------------------------------------------------------------------------
+
+
+def resting(inventory: Inventory, ledger: Ledger) -> list[tuple[str, str, int, float]]:
+    """Return provider, model and credential's number of everybody who rests, and for how many seconds more."""
+    moment, now = ledger.moment(), ledger.now()
+    outs = ((candidate, moment.standing(candidate, now).out) for candidate in _candidates(inventory))
+    return [
+        (candidate.provider.key, candidate.model.id, candidate.credential.number, out.until - now)
+        for candidate, out in outs
+        if out and out.because == "cooldown"
+    ]
+
+
 # --- health ------------------------------------------------------------------------------------------------------------
 
 
@@ -129,7 +143,7 @@ def health_status(inventory: Inventory, ledger: Ledger, today: Figures) -> dict[
     what requests share (`Ledger.moment`), so that asking often costs the store nothing.
     """
     moment, now = ledger.moment(), ledger.now()
-    attempts = {key: amounts.get("attempts", 0.0) for (_, key), amounts in today.items()}
+    attempts = {place.key: amounts.get("attempts", 0.0) for place, amounts in today.items()}
     shared = _shared_ids(inventory)
     models = {
         model.name if model.id in shared else model.id: _health_entry(
@@ -144,7 +158,7 @@ def health_status(inventory: Inventory, ledger: Ledger, today: Figures) -> dict[
 
 def model_health(model: Model, inventory: Inventory, ledger: Ledger, today: Figures) -> dict[str, Any]:
     """Return how one model is doing, as `health_status` has it."""
-    attempts = sum(amounts.get("attempts", 0.0) for (_, key), amounts in today.items() if key == model.name)
+    attempts = sum(amounts.get("attempts", 0.0) for place, amounts in today.items() if place.key == model.name)
     return _health_entry(model, inventory, ledger.moment(), ledger.now(), attempts)
 
 
@@ -179,8 +193,8 @@ def provider_stats(inventory: Inventory, ledger: Ledger, figures: Figures) -> di
     """Return the figures of each provider over the days that `figures` holds."""
     moment = ledger.moment(fresh=True)
     by_model: dict[str, dict[str, float]] = {}
-    for (_, name), amounts in figures.items():
-        sums = by_model.setdefault(name, {})
+    for place, amounts in figures.items():
+        sums = by_model.setdefault(place.key, {})
         for field, amount in amounts.items():
             sums[field] = sums.get(field, 0.0) + amount
     providers: dict[str, list[Model]] = {}
@@ -218,11 +232,6 @@ def _stats_entry(
 
 
 # --- pieces ------------------------------------------------------------------------------------------------------------
-
-
-def utc_day(now: float) -> int:
-    """Return the number of the UTC day: the slot of a day's figures."""
-    return int(now / DAY_S)
 
 
 def _candidates(inventory: Inventory) -> Iterable[Candidate]:

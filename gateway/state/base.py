@@ -192,22 +192,49 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """Add to figures that never fade: `amounts` by field, under `key` of a series, in its period `slot`."""
+    """Add to figures that never fade: `amounts` by field, under `key` of a group of a series, in its period `slot`.
+
+    Where a slot has figures of `most_groups` groups already, those of a further one count for the group OTHERS, under the
+    same key. The group "" always has its own. None: as many groups as there are.
+    """
 
     series: str
     slot: int
     key: str
     amounts: Mapping[str, float]
     keep_until: float
+    group: str = ""
+    most_groups: int | None = None
 
 
-Change = Adjustment | Reading | Recovery | Lesson | Release | Note | Tally
+OTHERS = "(others)"  # the group of those for which there was no room
 
-Figures = Mapping[tuple[int, str], Mapping[str, float]]  # (slot, key): amounts by field
+
+@dataclass(frozen=True, slots=True)
+class Entries:
+    """Put texts, each with its moment (epoch seconds), into a journal, which keeps the `most` newest. No two are alike."""
+
+    journal: str
+    entries: tuple[tuple[float, str], ...]
+    most: int
+
+
+Change = Adjustment | Reading | Recovery | Lesson | Release | Note | Tally | Entries
+
+
+class Place(NamedTuple):
+    """Where figures stand within their series."""
+
+    slot: int
+    group: str
+    key: str
+
+
+Figures = Mapping[Place, Mapping[str, float]]  # amounts by field
 
 
 class StateStore(ABC):
-    """Quotas, cooldowns, evidence, figures and notes. Thread-safe; whoever forks closes it before.
+    """Quotas, cooldowns, evidence, figures, journals and notes. Thread-safe; whoever forks closes it before.
 
     Every verb blocks at most WAIT_S and raises StateError beyond it. Callers treat that as "unknown", never as "refused":
     what had just begun may still be kept. Moments and amounts are finite numbers.
@@ -256,8 +283,12 @@ class StateStore(ABC):
         """Return the notes that are still there, by key."""
 
     @abstractmethod
-    def figures(self, series: str, first_slot: int, last_slot: int) -> Figures:
-        """Return the figures of a series in these periods, both included."""
+    def figures(self, series: str, first_slot: int, last_slot: int, *, group: str | None = None) -> Figures:
+        """Return the figures of a series in these periods, both included; of one group, or of all."""
+
+    @abstractmethod
+    def newest(self, journal: str, count: int) -> list[str]:
+        """Return at most so many entries of a journal, the newest first."""
 
     @abstractmethod
     def ping(self) -> None:

@@ -17,6 +17,7 @@ from gateway.state.base import (
     Adjustment,
     Change,
     Charge,
+    Entries,
     Evidence,
     Failure,
     Lesson,
@@ -31,6 +32,7 @@ from gateway.state.base import (
     Slot,
     Tally,
 )
+from gateway.state.figures import Sums, keep_entries
 from gateway.state.memory import add_to, after_failure, after_lesson, fits_at, room_after
 from gateway.state.tables import COUNT, EVIDENCE, FACTS, LEASE, LIMIT, LISTED, REST, UNSEEN, Database, to_json
 
@@ -39,11 +41,6 @@ KEEP_EVIDENCE_S = 30 * 86400.0  # a model that nobody used for so long is learne
 _KEEP_FACTS = """
 INSERT OR REPLACE INTO facts SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),
     json_extract(value, '$[3]') FROM json_each(?)
-"""
-_ADD_FIGURES = """
-INSERT INTO figures SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),
-    json_extract(value, '$[3]'), json_extract(value, '$[4]'), json_extract(value, '$[5]') FROM json_each(?) WHERE true
-ON CONFLICT DO UPDATE SET amount = amount + excluded.amount, keep_until = max(keep_until, excluded.keep_until)
 """
 
 
@@ -112,7 +109,7 @@ class Batch:
         self._operations = operations
         self._facts = Facts(database, (name for operation in operations for name in touched(operation)))
         self._notes: dict[str, tuple[str, float]] = {}
-        self._figures: dict[tuple[str, int, str, str], tuple[float, float]] = {}
+        self._sums = Sums(database)
 
     def run(self) -> list[Any]:
         """Do all of it, in this order, and return the answers."""
@@ -121,8 +118,7 @@ class Batch:
         if self._notes:
             rows = [(key, *note) for key, note in self._notes.items()]
             self._database.executemany("INSERT OR REPLACE INTO notes VALUES (?, ?, ?)", rows)
-        if self._figures:
-            self._database.execute(_ADD_FIGURES, (to_json([(*key, *value) for key, value in self._figures.items()]),))
+        self._sums.save()
         return answers
 
     # --- what is asked ---------------------------------------------------------------------------------------------------
@@ -196,10 +192,10 @@ class Batch:
         self._notes[note.key] = (note.value, self._now + note.ttl_s)
 
     def _tally(self, tally: Tally) -> None:
-        for field, amount in tally.amounts.items():
-            key = (tally.series, tally.slot, tally.key, field)
-            known, keep_until = self._figures.get(key, (0.0, tally.keep_until))
-            self._figures[key] = (known + amount, max(keep_until, tally.keep_until))
+        self._sums.add(tally)
+
+    def _enter(self, entries: Entries) -> None:
+        keep_entries(self._database, entries)
 
     # --- counters --------------------------------------------------------------------------------------------------------
 
@@ -229,6 +225,7 @@ class Batch:
         Release: _release,
         Note: _note,
         Tally: _tally,
+        Entries: _enter,
     }
 
 

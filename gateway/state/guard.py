@@ -33,7 +33,7 @@ PAUSE_S = 1.0  # after a failure the store is left alone for so long: a dead one
 
 
 class Guard(StateStore):
-    """The same verbs without StateError. `on_failure` is called with the name of each verb that the store did not answer."""
+    """The verbs that requests need without StateError. `on_failure` hears the name of each that the store did not answer."""
 
     def __init__(
         self, store: StateStore, on_failure: Callable[[str], None], monotonic: Callable[[], float] = time.monotonic
@@ -85,19 +85,25 @@ class Guard(StateStore):
         return self._try("lease", lambda: self._store.lease(names, seconds), lambda: self._spare.lease(names, seconds))
 
     def write(self, changes: Sequence[Change]) -> None:
-        self._try("write", lambda: self._store.write(changes), lambda: self._spare.write(changes))
+        # Also while the store is left alone: nobody waits for it, and one that was only slow keeps what was written then.
+        if self._monotonic() < self._resumes_mono:
+            self._spare.write(changes)
+        self._store.write(changes)
 
     def recall(self, keys: Sequence[str]) -> dict[str, str]:
         # Keys hold what clients sent: what no store can hold was never noted, and must not count as the store's failure.
         keys = [key for key in keys[-MOST_KEYS:] if key.isprintable()]
         return self._try("recall", lambda: self._store.recall(keys), lambda: self._spare.recall(keys))
 
-    def figures(self, series: str, first_slot: int, last_slot: int) -> Figures:
-        nothing: Figures = {}
-        return self._try("figures", lambda: self._store.figures(series, first_slot, last_slot), lambda: nothing)
+    # --- no request to a model asks these: whoever does is told if the store does not answer -------------------------------
+
+    def figures(self, series: str, first_slot: int, last_slot: int, *, group: str | None = None) -> Figures:
+        return self._store.figures(series, first_slot, last_slot, group=group)
+
+    def newest(self, journal: str, count: int) -> list[str]:
+        return self._store.newest(journal, count)
 
     def ping(self) -> None:
-        """Ask the store itself. :raises StateError: it does not answer."""
         self._store.ping()
 
     def close(self) -> None:

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from gateway.state.base import (
     CORRECTION,
     FORGET_S,
+    OTHERS,
     Adjustment,
     Change,
     Charge,
+    Entries,
     Evidence,
     Failure,
     Figures,
     LearnedLimit,
     Lesson,
     Note,
+    Place,
     Reading,
     Recovery,
     Refusal,
@@ -32,6 +36,14 @@ from gateway.state.base import (
 )
 
 
+@dataclass
+class Period:
+    """The figures of one slot of a series, by group and key."""
+
+    keep_until: float = 0.0
+    sums: dict[tuple[str, str], dict[str, float]] = field(default_factory=dict)
+
+
 class MemoryStore(StateStore):
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
@@ -43,7 +55,8 @@ class MemoryStore(StateStore):
         self._leases: dict[str, float] = {}
         self._evidence: dict[str, Evidence] = {}
         self._notes: dict[str, tuple[str, float]] = {}
-        self._figures: dict[tuple[str, int, str], dict[str, float]] = {}
+        self._periods: dict[tuple[str, int], Period] = {}
+        self._journals: dict[str, list[tuple[float, str]]] = {}
 
     def now(self) -> float:
         return self._clock()
@@ -108,13 +121,19 @@ class MemoryStore(StateStore):
             found = {key: self._notes[key] for key in keys if key in self._notes}
         return {key: value for key, (value, until) in found.items() if until > now}
 
-    def figures(self, series: str, first_slot: int, last_slot: int) -> Figures:
+    def figures(self, series: str, first_slot: int, last_slot: int, *, group: str | None = None) -> Figures:
         with self._lock:
             return {
-                (slot, key): dict(amounts)
-                for (known, slot, key), amounts in self._figures.items()
+                Place(slot, of, key): dict(amounts)
+                for (known, slot), period in self._periods.items()
                 if known == series and first_slot <= slot <= last_slot
+                for (of, key), amounts in period.sums.items()
+                if group in (None, of)
             }
+
+    def newest(self, journal: str, count: int) -> list[str]:
+        with self._lock:
+            return [text for _, text in reversed(self._journals.get(journal, []))][:count]
 
     def ping(self) -> None:
         pass
@@ -141,10 +160,11 @@ class MemoryStore(StateStore):
                 self._leases.pop(name, None)
             case Note(key, value, ttl_s):
                 self._notes[key] = (value, self.now() + ttl_s)
-            case Tally(series, slot, key, amounts):
-                sums = self._figures.setdefault((series, slot, key), {})
-                for name, added in amounts.items():
-                    sums[name] = sums.get(name, 0.0) + added
+            case Tally():
+                self._tally(change)
+            case Entries(journal, entries, most):
+                kept = sorted([*self._journals.get(journal, []), *entries], key=lambda entry: entry[0])
+                self._journals[journal] = kept[-most:]
 
     def _counting(self, counter: str, now: float) -> list[Slot]:
         slots = self._slots.get(counter, {})
@@ -161,6 +181,15 @@ class MemoryStore(StateStore):
             slots = self._slots.setdefault(reading.counter, {})
             own = sum(slot.used for slot in self._counting(reading.counter, self.now()) if slot.number != CORRECTION)
             slots[CORRECTION] = Slot(CORRECTION, max(0, reading.used - own), reading.until)
+
+    def _tally(self, tally: Tally) -> None:
+        now = self.now()
+        for place in [place for place, period in self._periods.items() if period.keep_until < now]:
+            del self._periods[place]
+        period = self._periods.setdefault((tally.series, tally.slot), Period())
+        period.keep_until = max(period.keep_until, tally.keep_until)
+        group = group_of(tally, {of for of, _ in period.sums})
+        add_amounts(period.sums.setdefault((group, tally.key), {}), tally.amounts)
 
     def _learn(self, lesson: Lesson) -> None:
         now = self.now()
@@ -222,3 +251,16 @@ def after_lesson(known: Evidence, lesson: Lesson, now: float) -> tuple[float, ..
     kept = [0.0 if position in lesson.forget else value * keep for position, value in enumerate(known.values)]
     kept += [0.0] * (len(lesson.values) - len(kept))
     return tuple(old + new for old, new in zip(kept, lesson.values, strict=False))
+
+
+def group_of(tally: Tally, groups: Collection[str]) -> str:
+    """Return the group that a tally counts for, where its slot has figures of these."""
+    if tally.most_groups is None or tally.group in ("", OTHERS) or tally.group in groups:
+        return tally.group
+    named = len(groups) - ("" in groups) - (OTHERS in groups)
+    return tally.group if named < tally.most_groups else OTHERS
+
+
+def add_amounts(sums: dict[str, float], amounts: Mapping[str, float]) -> None:
+    for name, amount in amounts.items():
+        sums[name] = sums.get(name, 0) + amount

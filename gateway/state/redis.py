@@ -23,16 +23,19 @@ from gateway.errors import StateError
 from gateway.state.base import (
     CORRECTION,
     FORGET_S,
+    OTHERS,
     WAIT_S,
     Adjustment,
     Change,
     Charge,
+    Entries,
     Evidence,
     Failure,
     Figures,
     LearnedLimit,
     Lesson,
     Note,
+    Place,
     Reading,
     Recovery,
     Refusal,
@@ -50,9 +53,14 @@ from gateway.state.writer import Do, Writer
 
 KEEP_EVIDENCE_S = 30 * 86400.0  # a model that nobody used for so long is learned anew
 INDEX, LIMITS, RESTS, LEASES, EVIDENCE = "gw:counters", "gw:limits", "gw:rests", "gw:leases", "gw:evidence"
-COUNTER, UNSEEN, NOTE, SERIES, FIGURES = "gw:count:", "gw:unseen:", "gw:note:", "gw:series:", "gw:figures:"
-MARK = "\x1f"  # between the key and the field of a figure
-SCRIPTS = ("reserve", "count", "adjust", "correct", "fail", "recover", "lease", "learn", "tally", "figures", "snapshot")
+COUNTER, UNSEEN, NOTE, JOURNAL = "gw:count:", "gw:unseen:", "gw:note:", "gw:journal:"
+SERIES, FIGURES, GROUPS = "gw:series:", "gw:figures:", "gw:groups:"
+MARK = "\x1f"  # between a series and a slot
+KEEP_JOURNAL_S = 30 * 86400.0  # after its last entry
+SCRIPTS = (
+    *("reserve", "count", "adjust", "correct", "fail", "recover", "lease", "learn", "tally", "enter", "figures"),
+    "snapshot",
+)
 ABOUT_COUNTERS = ("reserve", "count", "adjust", "correct")
 
 Command = tuple[Any, ...]
@@ -146,15 +154,20 @@ class RedisStore(StateStore):
             values: Any = self._redis.mget([NOTE + key for key in keys])
         return {key: value for key, value in zip(keys, values, strict=True) if value is not None}
 
-    def figures(self, series: str, first_slot: int, last_slot: int) -> Figures:
+    def figures(self, series: str, first_slot: int, last_slot: int, *, group: str | None = None) -> Figures:
+        begins = "" if group is None else pack_row(group, "").removesuffix('""]')
         with answered():
-            answer = self._run("figures", [SERIES + series], [f"{FIGURES}{series}{MARK}", first_slot, last_slot])
-        found: dict[tuple[int, str], dict[str, float]] = {}
-        for slot, figures in in_pairs(json.loads(answer)):
-            for name, amount in in_pairs(figures):
-                key, _, field = name.rpartition(MARK)
-                found.setdefault((int(slot), key), {})[field] = float(amount)
-        return found
+            answer = self._run("figures", [SERIES + series], [f"{FIGURES}{series}{MARK}", first_slot, last_slot, begins])
+        return {
+            Place(int(slot), *json.loads(row)): json.loads(amounts)
+            for slot, rows in in_pairs(json.loads(answer))
+            for row, amounts in in_pairs(rows)
+        }
+
+    def newest(self, journal: str, count: int) -> list[str]:
+        with answered():
+            entries: Any = self._redis.zrevrange(JOURNAL + journal, 0, count - 1) if count else []
+        return list(entries)
 
     def ping(self) -> None:
         with answered():
@@ -230,10 +243,16 @@ class RedisStore(StateStore):
                 return "HDEL", LEASES, name
             case Note(key, value, ttl_s):
                 return "SET", NOTE + key, value, "PX", max(1, round(ttl_s * 1000))
-            case Tally(series, slot, key, amounts, keep_until):
-                figures = [part for field, amount in amounts.items() for part in (f"{key}{MARK}{field}", amount)]
-                keys = [SERIES + series, f"{FIGURES}{series}{MARK}{slot}"]
-                return self._call("tally", keys, now, keep_until, slot, *figures)
+            case Tally(series, slot, key, amounts, keep_until, group, most_groups):
+                period = f"{series}{MARK}{slot}"
+                keys = [SERIES + series, FIGURES + period, GROUPS + period]
+                most = -1 if most_groups is None or group in ("", OTHERS) else most_groups
+                rows = [pack_row(group, key), pack_row(OTHERS, key)]
+                flat = [part for pair in amounts.items() for part in pair]
+                return self._call("tally", keys, now, keep_until, slot, most, group, *rows, *flat)
+            case Entries(journal, entries, most):
+                flat = [part for entry in entries for part in entry]
+                return self._call("enter", [JOURNAL + journal], most, int(KEEP_JOURNAL_S), *flat)
 
     def _call(self, name: str, keys: Sequence[str], *arguments: Any) -> Command:
         return "EVALSHA", self._scripts[name].sha, len(keys), *keys, *arguments
@@ -312,6 +331,11 @@ def unpack_limit(packed: str) -> LearnedLimit:
 def unpack_rest(scope: str, packed: str) -> Rest:
     _, until, since, failures, failed_at, reason = packed.split(" ", 5)
     return Rest(scope, float(until), float(since), int(failures), reason, float(failed_at))
+
+
+def pack_row(group: str, key: str) -> str:
+    """Return the name of figures within their slot: a group's begin alike."""
+    return json.dumps([group, key], ensure_ascii=False, separators=(",", ":"))
 
 
 def unpack_evidence(packed: str) -> Evidence:

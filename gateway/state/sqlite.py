@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from gateway.errors import StateError
-from gateway.state import tables
+from gateway.state import figures, tables
 from gateway.state.base import (
     WAIT_S,
     Change,
@@ -84,9 +84,14 @@ class SqliteStore(StateStore):
         with self._reader() as database:
             return tables.read_notes(database, keys, self._clock())
 
-    def figures(self, series: str, first_slot: int, last_slot: int) -> Figures:
+    def figures(self, series: str, first_slot: int, last_slot: int, *, group: str | None = None) -> Figures:
         with self._reader() as database:
-            return tables.read_figures(database, series, first_slot, last_slot)
+            found = figures.read_figures(database, series, first_slot, last_slot, group)
+        return figures.figures_of(found)
+
+    def newest(self, journal: str, count: int) -> list[str]:
+        with self._reader() as database:
+            return figures.read_newest(database, journal, count)
 
     def ping(self) -> None:
         with self._reader() as database:
@@ -124,8 +129,10 @@ class SqliteStore(StateStore):
             self._writer.ask(Nothing())
 
     def _prune(self, database: sqlite3.Connection) -> None:
-        if time.monotonic() >= self._prune_mono and tables.prune(database, self._clock()):
-            self._prune_mono = time.monotonic() + PRUNE_S
+        if time.monotonic() >= self._prune_mono:
+            now = self._clock()
+            if all([tables.prune(database, now), figures.prune(database, now)]):
+                self._prune_mono = time.monotonic() + PRUNE_S
 
 
 class File:

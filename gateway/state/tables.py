@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from gateway.state.base import Evidence, LearnedLimit, Rest, Slot, Snapshot
 
-VERSION = 2
+VERSION = 3
 PRUNE_ROWS = 1000  # of a table at a time, so that nobody waits long
 
 # `keep_until`: from this moment on (epoch seconds) a row says nothing any more.
@@ -22,15 +22,17 @@ CREATE TABLE facts (
     kind TEXT, name TEXT, value TEXT NOT NULL, keep_until REAL NOT NULL, PRIMARY KEY (kind, name)
 ) WITHOUT ROWID;
 CREATE TABLE notes (key TEXT PRIMARY KEY, value TEXT NOT NULL, keep_until REAL NOT NULL);
+CREATE TABLE periods (series TEXT, slot INTEGER, keep_until REAL NOT NULL, PRIMARY KEY (series, slot)) WITHOUT ROWID;
 CREATE TABLE figures (
-    series TEXT, slot INTEGER, key TEXT, field TEXT, amount REAL NOT NULL, keep_until REAL NOT NULL,
-    PRIMARY KEY (series, slot, key, field)
+    series TEXT, slot INTEGER, grp TEXT, key TEXT, amounts TEXT NOT NULL, PRIMARY KEY (series, slot, grp, key)
 ) WITHOUT ROWID;
+CREATE TABLE entries (journal TEXT, at REAL, entry TEXT, PRIMARY KEY (journal, at, entry)) WITHOUT ROWID;
 CREATE INDEX notes_by_end ON notes (keep_until);
-CREATE INDEX figures_by_end ON figures (keep_until);
+CREATE INDEX periods_by_end ON periods (keep_until);
 """
-KEYS = {"facts": "kind, name", "notes": "key", "figures": "series, slot, key, field"}
-OURS = {*KEYS, "counters", "rests"}  # and of earlier versions
+KEYS = {"facts": "kind, name", "notes": "key"}
+TABLES = {*KEYS, "periods", "figures", "entries"}
+OURS = {*TABLES, "counters", "rests"}  # and those of earlier versions
 
 # Kinds of facts, and what their values hold.
 COUNT = "count"  # [[slot, used, counts_until], ...]
@@ -42,9 +44,6 @@ EVIDENCE = "evidence"  # [[sum, ...], learned_at]
 
 LISTED = "SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?)"
 FACTS = "SELECT json_group_array(json_array(kind, name, json(value))) FROM facts WHERE"
-FIGURES = """
-SELECT json_group_array(json_array(slot, key, field, amount)) FROM figures WHERE series = ? AND slot BETWEEN ? AND ?
-"""
 
 
 class Database(Protocol):
@@ -95,13 +94,6 @@ def read_notes(database: Database, keys: Sequence[str], now: float) -> dict[str,
     query = f"SELECT json_group_object(key, value) FROM notes WHERE key IN ({marks}) AND keep_until > ?"
     notes: dict[str, str] = json.loads(database.execute(query, (*keys, now)).fetchone()[0])
     return notes
-
-
-def read_figures(database: Database, series: str, first_slot: int, last_slot: int) -> dict[tuple[int, str], dict[str, float]]:
-    found: dict[tuple[int, str], dict[str, float]] = {}
-    for slot, key, field, amount in json.loads(database.execute(FIGURES, (series, first_slot, last_slot)).fetchone()[0]):
-        found.setdefault((slot, key), {})[field] = amount
-    return found
 
 
 def to_json(value: Any) -> str:

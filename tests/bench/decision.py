@@ -18,7 +18,6 @@ from gateway.routing.candidates import Planner
 from gateway.routing.ledger import Asked, Ledger
 from gateway.settings import Settings
 from gateway.state.memory import MemoryStore
-from gateway.telemetry import Telemetry
 from gateway.upstream.watch import Handle
 
 MODELS, PROVIDERS, ROUNDS = 100, 10, 2000
@@ -57,11 +56,11 @@ def main():
     request = ChatRequest(body={"messages": []}, prompt_tokens=100)
     policy = Policy(retry_after_patience_s=3, seats=BoundedSemaphore(1))
     caller = Caller(request_id="r", handle=Handle(), started_mono=time.monotonic())
-    telemetry, asked, ends_at = Telemetry(), Asked(100), time.monotonic() + 1e6
+    asked, ends_at = Asked(100), time.monotonic() + 1e6
 
     def decide():
         plan = planner.plan_chat(request)
-        AttemptLoop(ledger, telemetry, policy, plan=plan, asked=asked, caller=caller, ends_at_mono=ends_at)
+        AttemptLoop(ledger, policy, plan=plan, asked=asked, caller=caller, ends_at_mono=ends_at)
 
     def picture():
         ledger.moment(fresh=True)

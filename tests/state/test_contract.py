@@ -8,9 +8,11 @@ import pytest
 from gateway.state.base import (
     CORRECTION,
     FORGET_S,
+    OTHERS,
     WAIT_S,
     Adjustment,
     Charge,
+    Entries,
     Evidence,
     Failure,
     LearnedLimit,
@@ -47,7 +49,7 @@ def used(store, counter="a|rpm"):
 def test_an_empty_store_knows_nothing_but_the_time(store):
     assert store.snapshot() == Snapshot(T0)
     assert store.recall(["a"]) == store.recall([]) == {}
-    assert store.figures("s", 0, 9) == {}
+    assert store.figures("s", 0, 9) == {} and store.newest("j", 9) == []
     store.ping()
 
 
@@ -161,13 +163,20 @@ def test_names_may_hold_anything(store):
     assert isinstance(store.reserve([charge(TEXT, limit=1)]), Refusal)
     store.lease([TEXT], 9)
     rest = store.fail(Failure(TEXT + "!", TEXT, T0, (5.0,)))
-    written(store, Note(TEXT, TEXT, 60), Lesson(TEXT, (1.0,), 9), Tally(TEXT, 1, TEXT, {"n": 1}, T0 + 99))
+    written(
+        store,
+        Note(TEXT, TEXT, 60),
+        Lesson(TEXT, (1.0,), 9),
+        Tally(TEXT, 1, TEXT, {TEXT: 1}, T0 + 99, TEXT, 1),
+        Entries(TEXT, ((T0, TEXT),), 1),
+    )
     written(store, Reading(TEXT, 7, None, T0 + 9, T0 + 9))
     known = store.snapshot()
     assert set(known.counts) == set(known.leases) == set(known.evidence) == set(known.limits) == {TEXT}
     assert known.rests == {TEXT + "!": rest} and rest.reason == TEXT
     assert store.recall([TEXT]) == {TEXT: TEXT}
-    assert store.figures(TEXT, 1, 1) == {(1, TEXT): {"n": 1}}
+    assert store.figures(TEXT, 1, 1) == store.figures(TEXT, 1, 1, group=TEXT) == {(1, TEXT, TEXT): {TEXT: 1}}
+    assert store.newest(TEXT, 1) == [TEXT]
 
 
 @pytest.mark.parametrize(("change", "left"), [(-7, 3), (-10, 0), (-99, 0), (15, 25)])
@@ -416,14 +425,71 @@ def test_figures_add_up_by_field_key_slot_and_series(store):
         Tally("day", 10, "m", {"requests": 4}, keep),
         Tally("hour", 7, "m", {"requests": 9}, keep),
     )
-    written(store, Tally("day", 7, "n", {"requests": 5}, keep))
+    written(store, Tally("day", 7, "n", {"requests": 5, "errors": 2}, keep))
     assert store.figures("day", 7, 8) == {
-        (7, "m"): {"requests": 2, "seconds": 0.75, "errors": 1},
-        (7, "n"): {"requests": 10},
-        (8, "m"): {"requests": 3},
+        (7, "", "m"): {"requests": 2, "seconds": 0.75, "errors": 1},
+        (7, "", "n"): {"requests": 10, "errors": 2},
+        (8, "", "m"): {"requests": 3},
     }
-    assert set(store.figures("day", 8, 10)) == {(8, "m"), (10, "m")}
-    assert store.figures("hour", 7, 7) == {(7, "m"): {"requests": 9}}
+    assert set(store.figures("day", 8, 10)) == {(8, "", "m"), (10, "", "m")}
+    assert store.figures("hour", 7, 7) == {(7, "", "m"): {"requests": 9}}
+
+
+def test_large_sums_stay_exact(store):
+    written(store, *[Tally("s", 1, "k", {"n": 10**12 + 1, "ms": 0.5}, T0 + 9)] * 3)
+    written(store, Tally("s", 1, "k", {"n": 1}, T0 + 9))
+    assert store.figures("s", 1, 1) == {(1, "", "k"): {"n": 3 * 10**12 + 4, "ms": 1.5}}
+
+
+def tally(group, *, key="k", slot=1, most=2):
+    return Tally("s", slot, key, {"n": 1}, T0 + 99, group, most)
+
+
+def test_groups_have_figures_of_their_own(store):
+    written(store, tally("a"), tally("b"), tally(""), tally("b", key="l"))
+    written(store, tally("b"))
+    assert store.figures("s", 1, 1) == {
+        (1, "a", "k"): {"n": 1},
+        (1, "b", "k"): {"n": 2},
+        (1, "", "k"): {"n": 1},
+        (1, "b", "l"): {"n": 1},
+    }
+    assert store.figures("s", 1, 1, group="b") == {(1, "b", "k"): {"n": 2}, (1, "b", "l"): {"n": 1}}
+    assert store.figures("s", 1, 1, group="") == {(1, "", "k"): {"n": 1}}
+    assert store.figures("s", 1, 1, group="c") == {}
+
+
+def test_groups_for_which_a_slot_has_no_room_are_counted_together(store):
+    written(store, tally("a"), tally(""), tally("b"), tally("c"), tally("d", key="l"), tally("a", key="l"))
+    written(store, tally("c"), tally("b"), tally(OTHERS), tally("c", slot=2))
+    assert store.figures("s", 1, 2) == {
+        (1, "a", "k"): {"n": 1},
+        (1, "", "k"): {"n": 1},
+        (1, "b", "k"): {"n": 2},
+        (1, OTHERS, "k"): {"n": 3},
+        (1, OTHERS, "l"): {"n": 1},
+        (1, "a", "l"): {"n": 1},
+        (2, "c", "k"): {"n": 1},
+    }
+
+
+def test_figures_without_a_limit_have_as_many_groups_as_come(store):
+    written(store, *[tally(str(number), most=None) for number in range(50)])
+    assert len(store.figures("s", 1, 1)) == 50
+
+
+def test_a_journal_keeps_the_newest_entries_in_the_order_of_their_moments(store):
+    written(store, Entries("j", ((T0 + 3, "three"), (T0 + 1, "one")), 3), Entries("other", ((T0, "x"),), 3))
+    assert store.newest("j", 9) == ["three", "one"]
+    written(store, Entries("j", ((T0 + 4, "four"), (T0 + 2, "two"), (T0, "nought")), 3))
+    assert store.newest("j", 9) == ["four", "three", "two"]
+    assert store.newest("j", 2) == ["four", "three"] and store.newest("j", 0) == []
+    assert store.newest("other", 9) == ["x"]
+
+
+def test_a_journal_takes_more_at_once_than_it_keeps(store):
+    written(store, Entries("j", tuple((T0 + number, f"{number:05}") for number in range(3000)), 1000))
+    assert store.newest("j", 5000) == [f"{number:05}" for number in range(2999, 1999, -1)]
 
 
 # --- writing behind ------------------------------------------------------------------------------------------------------

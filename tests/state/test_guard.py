@@ -38,15 +38,19 @@ class Fragile(MemoryStore):
         self._ask()
         return super().lease(names, seconds)
 
-    def write(self, changes):
-        self._ask()
-        super().write(changes)
-
     def recall(self, keys):
         self._ask()
         for key in keys:
             key.encode()
         return super().recall(keys)
+
+    def figures(self, series, first_slot, last_slot, *, group=None):
+        self._ask()
+        return super().figures(series, first_slot, last_slot, group=group)
+
+    def newest(self, journal, count):
+        self._ask()
+        return super().newest(journal, count)
 
     def ping(self):
         self._ask()
@@ -106,7 +110,24 @@ def test_meanwhile_this_process_remembers_failures_and_probes_by_itself(guard, s
     assert guard.snapshot().rests == {"p": rest} and rest.until == clock.now + 10
     assert guard.lease(["p"], 5) and not guard.lease(["p"], 5)
     guard.write([Note("k", "v", 9)])
-    assert guard.recall(["k"]) == {"k": "v"} and guard.figures("s", 1, 2) == {}
+    assert guard.recall(["k"]) == {"k": "v"}
+
+
+def test_what_is_written_while_the_store_is_left_alone_is_kept_if_it_can_be(guard, store, monotonic):
+    store.down = True
+    guard.snapshot()
+    store.down = False  # it was only slow
+    guard.write([Note("k", "v", 9)])
+    assert store.recall(["k"]) == {"k": "v"} == guard.recall(["k"])
+    monotonic.pass_(PAUSE_S)
+    assert guard.recall(["k"]) == {"k": "v"}
+
+
+def test_figures_of_a_store_that_is_down_are_not_none(guard, store):
+    store.down = True
+    for ask in (lambda: guard.figures("s", 1, 2), lambda: guard.newest("j", 1)):
+        with pytest.raises(StateError):
+            ask()
 
 
 def test_what_clients_made_up_is_not_the_stores_failure(guard, failed):

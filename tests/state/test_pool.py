@@ -17,7 +17,6 @@ from gateway.errors import CandidatesExhausted, UpstreamRateLimited
 from gateway.routing.attempts import AttemptLoop, Caller, Policy, Yield
 from gateway.routing.candidates import Plan
 from gateway.routing.ledger import Asked, Ledger
-from gateway.telemetry import Telemetry
 from gateway.upstream.watch import Handle
 from tests.unit.routing.conftest import Answer, candidate
 
@@ -113,7 +112,6 @@ class World:
         self.offered += 1
         loop = AttemptLoop(
             self.chance.choice(self.workers),
-            Telemetry(),
             self.policy,
             plan=Plan((self.candidates,), pinned=False),
             asked=Asked(prompt_tokens=TOKENS // 2, output_tokens=TOKENS // 2),

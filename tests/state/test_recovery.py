@@ -11,7 +11,6 @@ from gateway.errors import UpstreamFailed, UpstreamGarbled, UpstreamReset, Upstr
 from gateway.routing.attempts import AttemptLoop, Caller, Policy, Yield
 from gateway.routing.candidates import Plan
 from gateway.routing.ledger import Asked, Ledger
-from gateway.telemetry import Telemetry
 from gateway.upstream.watch import Handle
 from tests.unit.routing.conftest import Answer, candidate
 
@@ -46,7 +45,6 @@ class World:
     def request(self):
         loop = AttemptLoop(
             self.chance.choice(self.workers),
-            Telemetry(),
             self.policy,
             plan=Plan((self.candidates,), pinned=False),
             asked=Asked(prompt_tokens=10),

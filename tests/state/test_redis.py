@@ -7,7 +7,7 @@ import pytest
 import redis
 
 from gateway.errors import StateError
-from gateway.state.base import Adjustment, Charge, Failure, Lesson, Note, Reading, Recovery, Reservation, Tally
+from gateway.state.base import Adjustment, Charge, Entries, Failure, Lesson, Note, Reading, Recovery, Reservation, Tally
 from gateway.state.redis import RedisStore
 from tests.state.conftest import eventually, written
 
@@ -42,6 +42,7 @@ def all_fail_within(seconds, store):
         lambda: store.lease(["m"], 9),
         lambda: store.recall(["a"]),
         lambda: store.figures("s", 0, 9),
+        lambda: store.newest("j", 9),
     )
     for verb in verbs:
         began = time.monotonic()
@@ -161,12 +162,13 @@ def test_every_key_expires_or_is_pruned(store, client, clock):
         store,
         Reading("a", 9, 5, T0 + 60, T0 + 60),
         Lesson("m", (1.0,), 9.0),
-        Tally("s", 1, "k", {"n": 1}, T0 + 90),
+        Tally("s", 1, "k", {"n": 1}, T0 + 90, "group", 9),
         Tally("s", 1, "k", {"n": 1}, T0 + 30),
+        Entries("j", ((T0, "entry"),), 9),
     )
     keys = set(client.keys())
     pruned = {"gw:counters", "gw:limits", "gw:rests", "gw:leases", "gw:evidence"}
-    assert pruned < keys
+    assert pruned < keys and {"gw:groups:s\x1f1", "gw:journal:j"} < keys
     assert all(client.ttl(key) > 0 for key in keys - pruned)
     assert client.zscore("gw:series:s", "1") == T0 + 90  # the later one
     assert 80 < client.ttl("gw:figures:s\x1f1") <= 91

@@ -3,7 +3,11 @@ import logging
 
 import pytest
 
+from gateway.domain import Attempt
 from gateway.logs import Formatter
+from gateway.telemetry import FanOut, RequestRecord, Telemetry
+from tests.conftest import RecordingTelemetry
+from tests.unit.routing.conftest import candidate
 
 
 def line_of(fields, *, as_json):
@@ -34,3 +38,41 @@ def test_in_text_no_value_ends_a_line_or_forges_a_field(value, shown):
 def test_in_json_a_line_is_one_object():
     line = json.loads(line_of({"path": "x\n y"}, as_json=True))
     assert line["path"] == "x\n y" and line["level"] == "info" and line["message"] == "request"
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "successful"),
+    [
+        (200, None, True),
+        (200, "upstream_error", False),  # a stream that broke
+        (400, "invalid_value", False),
+        (429, "quota_exhausted", False),
+        (499, None, False),
+        (502, "upstream_error", False),
+    ],
+)
+def test_a_request_is_successful_when_it_was_answered_to_the_end(status, error, successful):
+    assert RequestRecord("req_1", status=status, error=error).successful is successful
+
+
+@pytest.mark.parametrize(
+    ("served_by", "tried", "upstream"),
+    [(None, [], None), ("a/x/y", ["a", "b"], "a/x/y"), (None, ["a", "b"], "b/m")],
+)
+def test_a_request_that_nobody_served_counts_for_who_was_tried_last(served_by, tried, upstream):
+    attempts = [Attempt(provider, "m", "500") for provider in tried]
+    assert RequestRecord("req_1", served_by=served_by, attempts=attempts).upstream == upstream
+
+
+def test_every_part_is_told_of_everything():
+    parts = RecordingTelemetry(), Telemetry(), RecordingTelemetry()
+    everybody, record = FanOut(*parts), RequestRecord("req_1")
+    everybody.request_admitted()
+    everybody.stream_began()
+    everybody.attempt_ended(candidate("a/one"), "ok", 1.0, rested=True)
+    everybody.request_ended(record)
+    everybody.state_failed("write")
+    for part in parts[::2]:
+        assert isinstance(part, RecordingTelemetry)
+        assert (part.admitted, part.streams, part.requests, part.attempts) == (1, 1, [record], [("a/one", "ok")])
+        assert part.failed_verbs == ["write"]

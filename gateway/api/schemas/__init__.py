@@ -5,20 +5,24 @@ from gateway.api.schemas.body import read_json
 from gateway.api.schemas.chat import ChatSchema, load_chat
 from gateway.api.schemas.completions import CompletionSchema, load_completion
 from gateway.api.schemas.embeddings import EmbeddingSchema, load_embeddings
+from gateway.api.schemas.figures import AnalyticsSchema, RequestsSchema, load_query
 from gateway.api.schemas.rerank import RerankSchema, load_rerank
 from gateway.api.schemas.responses import ResponsesSchema, load_response
 
 __all__ = [
+    "AnalyticsSchema",
     "ChatSchema",
     "CompletionSchema",
     "EmbeddingSchema",
     "MessagesSchema",
+    "RequestsSchema",
     "RerankSchema",
     "ResponsesSchema",
     "load_chat",
     "load_completion",
     "load_embeddings",
     "load_message_request",
+    "load_query",
     "load_rerank",
     "load_response",
     "read_json",

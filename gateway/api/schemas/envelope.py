@@ -18,6 +18,7 @@ MAX_NAME_LENGTH = 256  # names go into logs and figures
 
 _PROJECT_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _PROJECT_ID_EXPECTED = "must be 1 to 64 of the characters A-Za-z0-9._:-"
+IS_PROJECT_ID = validate.Regexp(rf"(?:{_PROJECT_ID.pattern})\Z", error=_PROJECT_ID_EXPECTED)
 _VISIBLE_ASCII = re.compile(r"[!-~]+")
 
 
@@ -117,7 +118,7 @@ class EnvelopeSchema(Schema):
 
     model = Text(metadata={"description": "A model id, `provider/id`, an alias, or for chat `auto`."})
     project_id = Text(
-        validate=validate.Regexp(rf"(?:{_PROJECT_ID.pattern})\Z", error=_PROJECT_ID_EXPECTED),
+        validate=IS_PROJECT_ID,
         metadata={"description": "A tag for analytics."},
     )
     user = Text(metadata={"description": "The caller's own name for the end user, passed on where a provider takes it."})

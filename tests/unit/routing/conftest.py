@@ -11,7 +11,6 @@ from gateway.routing.attempts import AttemptLoop, Caller, Policy, Yield
 from gateway.routing.candidates import Plan
 from gateway.routing.ledger import Asked, Ledger
 from gateway.state.memory import MemoryStore
-from gateway.telemetry import Telemetry
 from gateway.upstream.watch import Handle
 
 
@@ -69,7 +68,6 @@ class Pool:
         caller = Caller(request_id="req_1", handle=self.handle, started_mono=time.monotonic(), max_wait_s=max_wait_s)
         return AttemptLoop(
             self.ledger,
-            Telemetry(),
             Policy(
                 retry_after_patience_s=patience_s, seats=self.seats, jitter=lambda least, most: least, draw=lambda: self.draw()
             ),

@@ -10,7 +10,7 @@ import pytest
 from gateway.domain import ChatRequest, Choice, EmbeddingRequest
 from gateway.errors import StreamBroken, UpstreamReset, UpstreamTimeout
 from gateway.providers.base import ChatAnswer, ChatStream, EmbeddingAnswer
-from gateway.routing.attempts import Caller
+from gateway.routing.attempts import AttemptLoop, Caller
 from gateway.routing.candidates import Plan
 from gateway.routing.dispatcher import Dispatcher
 from gateway.settings import Settings
@@ -69,7 +69,7 @@ class Scripted:
 class Bench:
     """A dispatcher over two candidates in this order, and what it told at the end of streams."""
 
-    def __init__(self, telemetry: Telemetry | None = None):
+    def __init__(self):
         self.store = MemoryStore(Clock())
         self.providers = {"a": Scripted(), "b": Scripted()}
         planner = SimpleNamespace(plan_chat=lambda request: self.plan, plan_embeddings=lambda request: self.plan)
@@ -79,7 +79,7 @@ class Bench:
             providers=cast(Any, self.providers),
             store=self.store,
             settings=Settings(),
-            telemetry=telemetry or Telemetry(),
+            telemetry=Telemetry(),
         )
         self.handle = Handle()
         self.ends: list = []
@@ -200,11 +200,6 @@ class Defect(Exception):
     pass
 
 
-class Broken(Telemetry):
-    def attempt_ended(self, attempt):
-        raise Defect
-
-
 def fails(*_, **__):
     raise Defect
 
@@ -218,9 +213,9 @@ ASK = {
 
 @pytest.mark.parametrize("how", ASK)
 @pytest.mark.parametrize("outcome", ["answered", "failed"])
-def test_a_defect_after_an_attempt_leaves_no_booking_open(how, outcome):
+def test_a_defect_after_an_attempt_leaves_no_booking_open(bench, how, outcome, monkeypatch):
     ask, answer = ASK[how]
-    bench = Bench(Broken())
+    monkeypatch.setattr(AttemptLoop, "_record", fails)
     bench.script(a=[answer() if outcome == "answered" else UpstreamReset("x")])
     with pytest.raises(Defect):
         ask(bench)

@@ -15,7 +15,6 @@ from gateway.routing.attempts import AttemptLoop, Caller, Policy, Yield
 from gateway.routing.candidates import Plan
 from gateway.routing.ledger import Asked, Ledger
 from gateway.state.memory import MemoryStore
-from gateway.telemetry import Telemetry
 from gateway.upstream.watch import Handle
 from tests.unit.routing.conftest import Answer, Clock, candidate
 
@@ -102,7 +101,6 @@ class World:
     def request(self, ledger):
         loop = AttemptLoop(
             ledger,
-            Telemetry(),
             self.policy,
             plan=self.plan,
             asked=Asked(10),

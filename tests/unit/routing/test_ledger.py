@@ -16,6 +16,7 @@ from gateway.routing.ledger import Asked, Booking, Ledger, demand_of
 from gateway.routing.outlook import REFRESH_S, Out
 from gateway.state.base import Charge, Failure
 from gateway.state.memory import MemoryStore
+from gateway.telemetry import Telemetry
 from tests.unit.routing.conftest import Clock, candidate
 
 ONE, OTHER = candidate("a/one"), candidate("a/other")
@@ -382,3 +383,28 @@ def test_what_is_worked_out_while_a_rest_is_noted_does_not_hide_it(bench):
     moment.standing(ONE, bench.clock.now)
     moment._work_out = work_out
     assert moment.standing(ONE, bench.clock.now).out is not None
+
+
+ENDS = [
+    (lambda ledger, booking: ledger.ended(booking, USUAL, ttft_s=None), "ok", False),
+    (lambda ledger, booking: ledger.failed(booking, UpstreamRateLimited("x")), "failed:rate_limited", True),
+    (lambda ledger, booking: ledger.failed(booking, UpstreamRejected("x")), "failed:rejected", False),
+    (lambda ledger, booking: ledger.broken(booking, UpstreamTimeout("x", phase="idle"), USUAL), "failed:timeout", True),
+    (lambda ledger, booking: ledger.empty(booking), "failed:empty", False),
+    (lambda ledger, booking: ledger.abandoned(booking, USUAL), "abandoned", False),
+]
+
+
+@pytest.mark.parametrize(("end", "outcome", "rested"), ENDS, ids=[outcome for _, outcome, _ in ENDS])
+def test_the_end_of_an_attempt_is_told_once(bench, end, outcome, rested):
+    told = []
+
+    class Listener(Telemetry):
+        def attempt_ended(self, candidate, outcome, ms, *, rested=False):
+            told.append((candidate, outcome, ms, rested))
+
+    ledger = Ledger(bench.store, bench.clock, telemetry=Listener())
+    booking = bench.begin(ledger)
+    bench.clock.now += 2
+    end(ledger, booking)
+    assert told == [(ONE, outcome, 2000.0, rested)]

@@ -5,14 +5,18 @@ What is resting or out of quota is not decided here: that changes from moment to
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from bisect import bisect_left
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 from gateway.catalog import Named
 from gateway.domain import REASONING_LEVELS, Candidate, ChatRequest, Choice, EmbeddingRequest, Kind, Model, RerankRequest
 from gateway.errors import InvalidRequest, ModelNotFound
 from gateway.inventory import Inventory
 from gateway.providers.base import Provider
+
+T = TypeVar("T")
 
 ANSWER_FLOOR_TOKENS = 256  # room for an answer that makes a context window "fit"; clients ask for far more than they use
 MOST_KEPT = 1000  # plans by names and features: clients use few of either
@@ -46,26 +50,59 @@ class Plan:
         return tuple(candidate for choice in self.choices for candidate in choice)
 
 
+@dataclass(frozen=True, slots=True)
+class _Fitting:
+    """A plan by names and features, with what each request has to be compared with."""
+
+    plan: Plan
+    picky: tuple[Candidate, ...]  # whose providers look at more of a request than what models can do
+    windows: tuple[int, ...]  # the distinct context windows, the smallest first
+
+
 class Planner:
-    """Plans requests over one inventory. What follows from names and features alone is worked out once. Thread-safe."""
+    """Plans requests over one inventory. Thread-safe.
+
+    Every plan is worked out once and kept: the same names, features and needs of room find the very same tuples again,
+    so that what is known of a large group can be kept with it.
+    """
 
     def __init__(self, inventory: Inventory, providers: Mapping[str, Provider]) -> None:
         self._inventory = inventory
         self._providers = providers
-        self._fitting: dict[tuple[Choice, frozenset[str]], Plan] = {}
+        self._kept: dict[Hashable, Any] = {}
 
     def plan_chat(self, request: ChatRequest) -> Plan:
         """Return who can serve a chat request.
 
         :raises ModelNotFound: a name that nobody has. :raises InvalidRequest: nobody asked for has a needed feature.
         """
-        key = (request.choice, request.needs)
-        plan = self._fitting.get(key)
-        if plan is None:
-            plan = self._plan_fitting(request)
-            if len(self._fitting) < MOST_KEPT:
-                self._fitting[key] = plan
-        return _keep_wide(self._keep_servable(plan, request), request.prompt_tokens)
+        key: Hashable = (request.choice, request.needs)
+        fitting = self._remember(key, lambda: self._fitting(self._plan_features(request)))
+        refusals = self._refusals(fitting.picky, request)
+        if refusals:
+            key = (key, frozenset(refusals))
+            fitting = self._remember(key, lambda: self._fitting(_keep_servable(fitting.plan, refusals)))
+        window = _least_window(fitting.windows, request.prompt_tokens)
+        return self._remember((key, window), lambda: _narrow(fitting.plan, _has_window(window), "context_window"))
+
+    def _remember(self, key: Hashable, build: Callable[[], T]) -> T:
+        found: T | None = self._kept.get(key)
+        if found is None:
+            found = build()
+            if len(self._kept) < MOST_KEPT:
+                self._kept[key] = found
+        return found
+
+    def _fitting(self, plan: Plan) -> _Fitting:
+        # Not each of hundreds of models has to be asked about whose provider would only look at what it can do.
+        own = {key for key, one in self._providers.items() if type(one).cannot_serve is not Provider.cannot_serve}
+        picky = tuple(candidate for candidate in plan.candidates if candidate.provider.key in own)
+        return _Fitting(plan, picky, tuple(sorted({candidate.model.context_window for candidate in plan.candidates})))
+
+    def _refusals(self, candidates: Iterable[Candidate], request: ChatRequest) -> dict[str, str]:
+        """Return why these candidates cannot serve a request, by id; those that can are missing."""
+        reasons = ((c.id, self._providers[c.provider.key].cannot_serve(request, c.model)) for c in candidates)
+        return {id_: why for id_, why in reasons if why}
 
     def plan_embeddings(self, request: EmbeddingRequest) -> Plan:
         """Return who can embed: only homes of the very model that was asked for, since vector spaces do not mix.
@@ -90,20 +127,12 @@ class Planner:
         kind: Kind = "chat" if "chat" in kinds or not kinds else kinds.pop()
         return _plan(Choice(names=(name,)), kind, self._inventory)
 
-    def _plan_fitting(self, request: ChatRequest) -> Plan:
+    def _plan_features(self, request: ChatRequest) -> Plan:
         plan = _plan(request.choice, "chat", self._inventory)
         plan = _keep(plan, lambda c: _tier_reached(request, c.model), "reasoning_tier", _tier_missing)
         for need in sorted(request.needs):
             plan = _keep(plan, _has(need), need, lambda need=need: _feature_missing(_FEATURES[need]))  # type: ignore[misc]
         return plan
-
-    def _keep_servable(self, plan: Plan, request: ChatRequest) -> Plan:
-        refusals = {c.id: why for c in plan.candidates if (why := self._providers[c.provider.key].cannot_serve(request, c.model))}
-        if not refusals:
-            return plan
-        first = next(iter(refusals.values()))
-        refused = lambda: InvalidRequest(first, param="model", code="unsupported_feature")  # noqa: E731
-        return _keep(plan, lambda c: c.id not in refusals, "unsupported", refused)
 
 
 def _plan(choice: Choice, kind: Kind, inventory: Inventory) -> Plan:
@@ -239,14 +268,21 @@ def _feature_missing(feature: str) -> InvalidRequest:
     return InvalidRequest(message, param="model", code="unsupported_feature")
 
 
-def _keep_wide(plan: Plan, prompt_tokens: int) -> Plan:
-    """Leave out windows that are too small; where all seem so, the largest is tried: an estimate never refuses."""
-    needed = prompt_tokens + ANSWER_FLOOR_TOKENS
-    windows = [candidate.model.context_window for candidate in plan.candidates]
-    if needed <= min(windows, default=needed):
-        return plan
-    enough = min(needed, max(windows))
-    return _narrow(plan, lambda c: c.model.context_window >= enough, "context_window")
+def _keep_servable(plan: Plan, refusals: Mapping[str, str]) -> Plan:
+    first = next(iter(refusals.values()))
+    refused = lambda: InvalidRequest(first, param="model", code="unsupported_feature")  # noqa: E731
+    return _keep(plan, lambda c: c.id not in refusals, "unsupported", refused)
+
+
+def _least_window(windows: Sequence[int], prompt_tokens: int) -> int:
+    """Return the smallest window that is enough; where all seem too small, the largest: an estimate never refuses."""
+    if not windows:
+        return 0
+    return windows[min(bisect_left(windows, prompt_tokens + ANSWER_FLOOR_TOKENS), len(windows) - 1)]
+
+
+def _has_window(least: int) -> Callable[[Candidate], bool]:
+    return lambda candidate: candidate.model.context_window >= least
 
 
 def _can_size(model: Model, size: int) -> bool:

@@ -218,7 +218,7 @@ class AttemptLoop:
 
     def _take(self, booking: Booking, result: Yield[T]) -> Won[T] | None:
         """Return the answer, None where it is not good enough while others are left."""
-        if result.empty and self.lineup.waiting and self.refusal is None:
+        if result.empty and not self.lineup.is_over and self.refusal is None:
             result.discard()
             self.ledger.empty(booking)
             self._record(booking, "empty", 200)

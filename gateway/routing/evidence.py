@@ -20,6 +20,7 @@ PRIOR_WEIGHT = 2.0  # calls that the prior is worth: two failures must already t
 PRIOR_PROMPT_TOKENS = 500.0  # of a prompt that the estimate counted right, before the provider counted one
 PRIOR_ANSWER_TOKENS, PRIOR_ANSWERS = 300.0, 2.0  # the length of an answer, and how many such the guess is worth
 LEAST_TIMES = 3.0  # calls before a percentile means anything
+LEAST_KEPT = 0.01  # of what faded: less is noise
 P95 = 1.645  # standard deviations above the mean
 RATIO_LIMITS = (0.5, 3.0)  # between the provider's tokens and ours; beyond that somebody counts something else
 
@@ -73,25 +74,26 @@ def health_of(evidence: Evidence | None, now: float) -> Health:
     """Return what the sums say at `now`."""
     if evidence is None or len(evidence.values) < len(Sum):
         return UNKNOWN
+    # In the order of Sum. Quotients of sums that fade together do not fade.
+    calls, successes, ttft_n, ttft, ttft_ln, ttft_ln2, whole_n, whole, whole_ln, whole_ln2, *others = evidence.values
+    speed_s, speed_tokens, estimated, counted, answers, answer_tokens, *_ = others
     keep = 0.5 ** (max(0.0, now - evidence.at) / HALF_LIFE_S)
-    v = [value * keep for value in evidence.values]
-    calls, successes = v[Sum.CALLS], v[Sum.SUCCESSES]
     return Health(
-        success=(successes + PRIOR_SUCCESS * PRIOR_WEIGHT) / (calls + PRIOR_WEIGHT),
-        success_rate=successes / calls if calls > 0.01 else None,
-        ttft_s=v[Sum.TTFT_S] / v[Sum.TTFT_N] if v[Sum.TTFT_N] > 0.01 else None,
-        ttft_p95_s=_p95(v[Sum.TTFT_N], v[Sum.TTFT_LN], v[Sum.TTFT_LN2]),
-        whole_s=v[Sum.WHOLE_S] / v[Sum.WHOLE_N] if v[Sum.WHOLE_N] > 0.01 else None,
-        whole_p95_s=_p95(v[Sum.WHOLE_N], v[Sum.WHOLE_LN], v[Sum.WHOLE_LN2]),
-        tokens_per_s=v[Sum.SPEED_TOKENS] / v[Sum.SPEED_S] if v[Sum.SPEED_S] > 0.01 else None,
-        prompt_ratio=_ratio(v[Sum.PROMPT_COUNTED], v[Sum.PROMPT_ESTIMATED]),
-        answer_tokens=(v[Sum.ANSWER_TOKENS] + PRIOR_ANSWER_TOKENS * PRIOR_ANSWERS) / (v[Sum.ANSWERS] + PRIOR_ANSWERS),
-        answered_before=evidence.values[Sum.SUCCESSES] > 0.0,
+        success=(successes * keep + PRIOR_SUCCESS * PRIOR_WEIGHT) / (calls * keep + PRIOR_WEIGHT),
+        success_rate=successes / calls if calls * keep > LEAST_KEPT else None,
+        ttft_s=ttft / ttft_n if ttft_n * keep > LEAST_KEPT else None,
+        ttft_p95_s=_p95(ttft_n, ttft_ln, ttft_ln2, keep),
+        whole_s=whole / whole_n if whole_n * keep > LEAST_KEPT else None,
+        whole_p95_s=_p95(whole_n, whole_ln, whole_ln2, keep),
+        tokens_per_s=speed_tokens / speed_s if speed_s * keep > LEAST_KEPT else None,
+        prompt_ratio=_ratio(counted * keep, estimated * keep),
+        answer_tokens=(answer_tokens * keep + PRIOR_ANSWER_TOKENS * PRIOR_ANSWERS) / (answers * keep + PRIOR_ANSWERS),
+        answered_before=successes > 0.0,
     )
 
 
-def _p95(count: float, ln: float, ln2: float) -> float | None:
-    if count < LEAST_TIMES:
+def _p95(count: float, ln: float, ln2: float, keep: float) -> float | None:
+    if count * keep < LEAST_TIMES:
         return None
     mean = ln / count
     return math.exp(mean + P95 * math.sqrt(max(0.0, ln2 / count - mean * mean)))

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from gateway.domain import Candidate, Clock, Model, QuotaReading, Usage, Window
@@ -66,8 +67,7 @@ def _next_midnight(clock: Clock, slot: int) -> float:
 # --- quotas of a candidate -------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Quota:
+class Quota(NamedTuple):
     """One limit of one candidate, and how much of it is taken. `learned`: the provider named the limit itself."""
 
     counter: str
@@ -126,10 +126,14 @@ def _quota(
     *,
     builtin: bool,
 ) -> Quota:
-    slots = [slot for slot in counts.get(counter, ()) if slot.counts_until > now]
     learned = named is not None and known != 0
     limit = _believed(known, named.limit if named else None, builtin=builtin) or 0
-    return Quota(counter, window, limit, sum(slot.used for slot in slots), _resets_at(slots, limit), learned)
+    slots = counts.get(counter)
+    if not slots:
+        return Quota(counter, window, limit, learned=learned)
+    slots = [slot for slot in slots if slot.counts_until > now]
+    used = sum([slot.used for slot in slots])
+    return Quota(counter, window, limit, used, _resets_at(slots, limit, used), learned)
 
 
 def _believed(known: int | None, named: int | None, *, builtin: bool) -> int | None:
@@ -139,13 +143,15 @@ def _believed(known: int | None, named: int | None, *, builtin: bool) -> int | N
     return named if builtin and known else min(known, named)
 
 
-def _resets_at(slots: Sequence[Slot], limit: int) -> float | None:
-    used = 0
+def _resets_at(slots: Sequence[Slot], limit: int, used: int) -> float | None:
+    if used < limit:
+        return min([slot.counts_until for slot in slots if slot.used], default=None)
+    held = 0
     for slot in sorted(slots, key=lambda slot: -slot.counts_until):
-        used += slot.used
-        if used >= limit:
+        held += slot.used
+        if held >= limit:
             return slot.counts_until
-    return min((slot.counts_until for slot in slots if slot.used), default=None)
+    return None
 
 
 def amount_of(window: Window, demand: Demand, model: Model) -> int:
@@ -260,7 +266,7 @@ def neurons_for(usage: Usage, model: Model) -> int:
 
 def share_left(quotas: Iterable[Quota]) -> float:
     """Return how much of the tightest quota is left, from 0 to 1; 1 where nothing is limited."""
-    return min((quota.left / quota.limit if quota.limit else 0.0 for quota in quotas), default=1.0)
+    return min([(q.limit - q.used) / q.limit if q.used < q.limit else 0.0 for q in quotas], default=1.0)
 
 
 def full_until(quotas: Iterable[Quota]) -> float | None:
@@ -268,8 +274,8 @@ def full_until(quotas: Iterable[Quota]) -> float | None:
 
     Infinity: a limit of 0 never has any.
     """
-    full = [quota.resets_at if quota.limit and quota.resets_at else float("inf") for quota in quotas if not quota.left]
-    return max(full, default=None)
+    full = [quota for quota in quotas if quota.used >= quota.limit]
+    return max([q.resets_at if q.limit and q.resets_at else math.inf for q in full]) if full else None
 
 
 def exhausted_at(quota: Quota, slots: Iterable[Slot], now: float) -> float | None:

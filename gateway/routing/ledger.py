@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from gateway.domain import Candidate, QuotaReading, Usage
@@ -18,6 +18,8 @@ from gateway.routing import cooldown, evidence, headroom
 from gateway.routing.evidence import Health
 from gateway.routing.headroom import Demand
 from gateway.routing.outlook import PROBE_ANSWERS_S, Moment, Out, Outlook, Standing
+from gateway.routing.ranking import Scorer
+from gateway.routing.shortlist import Shortlists
 from gateway.state.base import Change, Charge, Failure, Reading, Recovery, Refusal, Release, Reservation, Rest, StateStore
 from gateway.telemetry import Telemetry
 
@@ -61,6 +63,7 @@ class Ledger:
         self._monotonic = monotonic
         self._telemetry = telemetry or Telemetry()
         self._outlook = Outlook(store, monotonic)
+        self._shortlists = Shortlists()
         self._in_flight: dict[str, int] = {}
         self._answered_at: dict[str, float] = {}  # by provider: when it last answered this process
         self._lock = threading.Lock()
@@ -76,6 +79,10 @@ class Ledger:
     def standing(self, candidate: Candidate) -> Standing:
         """Return how a candidate stands now."""
         return self.moment().standing(candidate, self.now())
+
+    def parts(self, group: Sequence[Candidate], scorer: Scorer) -> Iterator[Sequence[Candidate]]:
+        """Yield the candidates of a group in parts to be ranked one after the other, the best first as far as is known."""
+        return self._shortlists.parts(group, scorer, self.moment(), self.now())
 
     def calls_in_flight(self, candidate: Candidate) -> int:
         """Return how many calls of this process run on a candidate."""

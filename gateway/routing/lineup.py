@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from gateway.domain import Candidate, ReasoningEffort
@@ -11,7 +11,7 @@ from gateway.errors import UpstreamError, UpstreamRateLimited, UpstreamTimeout
 from gateway.routing import cooldown
 from gateway.routing.candidates import Plan
 from gateway.routing.ledger import Ledger
-from gateway.routing.outlook import Moment, Out
+from gateway.routing.outlook import Out
 from gateway.routing.ranking import rank, scorer_for
 from gateway.state.base import Rest
 
@@ -32,7 +32,10 @@ class Turn:
 
 
 class Lineup:
-    """The candidates of one plan as they stand for one request. `draw()` (from 0 to 1) decides among near-equals."""
+    """The candidates of one plan as they stand for one request. `draw()` (from 0 to 1) decides among near-equals.
+
+    They line up part by part: of thousands only those that may get a turn.
+    """
 
     def __init__(self, plan: Plan, ledger: Ledger, effort: ReasoningEffort | None, draw: Callable[[], float]) -> None:
         self._plan = plan
@@ -44,17 +47,25 @@ class Lineup:
 
     def form(self) -> None:
         """Decide from what is known now who is tried, in which order, and who is out."""
-        moment, now = self._ledger.moment(), self._ledger.now()
         self._again: Turn | None = None
         self._outs: dict[str, tuple[Candidate, Out]] = {}
+        self._waiting: list[Candidate] = []
         self._oversized: list[Candidate] = []  # whose quota seems smaller than this request
-        self._waiting = [candidate for group in self._plan.choices for candidate in self._ranked(group, moment, now)]
+        self._conditions: list[Callable[[Candidate], bool]] = []  # that this request met on its way
+        self._behind = self._parts()
+        self._call_up()
 
-    def _ranked(self, group: Iterable[Candidate], moment: Moment, now: float) -> list[Candidate]:
-        """Return a group in the order to try it. One that may be back goes first, a single one; others like it go last."""
+    def _parts(self) -> Iterator[list[Candidate]]:
+        for group in self._plan.choices:
+            for part in self._ledger.parts(group, self._scorer):
+                yield self._ranked(part)
+
+    def _ranked(self, part: Iterable[Candidate]) -> list[Candidate]:
+        """Return candidates in the order to try them. One that may be back goes first, a single one; others like it go last."""
+        moment, now = self._ledger.moment(), self._ledger.now()
         healthy: list[tuple[Candidate, float]] = []
         probes: list[tuple[Candidate, float]] = []
-        for candidate in group:
+        for candidate in part:
             standing = moment.standing(candidate, now)
             if standing.out:
                 self._outs[candidate.id] = (candidate, standing.out)
@@ -64,19 +75,35 @@ class Lineup:
         back = rank(probes, self._draw)
         return [*back[:1], *rank(healthy, self._draw), *back[1:]]
 
+    def _call_up(self, *, everybody: bool = False) -> None:
+        """Have somebody wait, if there is anybody left. `everybody`: all who are left."""
+        while everybody or not self._waiting:
+            part = next(self._behind, None)
+            if part is None:
+                return
+            self._waiting += [c for c in part if all(fits(c) for fits in self._conditions)]
+
     # --- who is next -------------------------------------------------------------------------------------------------
 
     @property
     def waiting(self) -> tuple[Candidate, ...]:
         """Everybody whose turn may still come, in order."""
+        self._call_up(everybody=True)
         again = (self._again.candidate,) if self._again else ()
         return (*again, *self._waiting, *self._oversized)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nobody is left."""
+        self._call_up()
+        return not (self._again or self._waiting or self._oversized)
 
     def next_turn(self) -> Turn | None:
         """Return whose turn it is; None where nobody is left."""
         if self._again:
             turn, self._again = self._again, None
             return turn
+        self._call_up()
         if self._waiting:
             return Turn(self._waiting.pop(self._position_of_next()))
         return Turn(self._oversized.pop(0), capped=True) if self._oversized else None
@@ -107,7 +134,7 @@ class Lineup:
         if not rest or rest.until <= self._ledger.now():
             return
         out = Out("cooldown", rest.until, isinstance(error, UpstreamRateLimited))
-        for one in (turn.candidate, *self.waiting):
+        for one in (turn.candidate, *self._waiting, *self._oversized):  # of the others the moment knows by now
             if rest.scope in cooldown.scopes_over(one):
                 self._outs[one.id] = (one, out)
         self._keep(lambda c: rest.scope not in cooldown.scopes_over(c))
@@ -131,6 +158,7 @@ class Lineup:
         self._keep(lambda c: c.provider.key != turn.candidate.provider.key)
 
     def _keep(self, fits: Callable[[Candidate], bool]) -> None:
+        self._conditions.append(fits)
         self._waiting, self._oversized = list(filter(fits, self._waiting)), list(filter(fits, self._oversized))
 
     # --- who is out --------------------------------------------------------------------------------------------------
@@ -138,9 +166,10 @@ class Lineup:
     @property
     def outs(self) -> Mapping[str, tuple[Candidate, Out]]:
         """Who is not to be tried and why, by the candidate's id."""
+        self._call_up(everybody=True)
         return self._outs
 
     @property
     def soonest(self) -> float:
         """When the first of those who are out may be tried again (epoch seconds); infinity: never."""
-        return min((out.until for _, out in self._outs.values()), default=float("inf"))
+        return min((out.until for _, out in self.outs.values()), default=float("inf"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -20,6 +21,8 @@ from gateway.routing.ranking import Merits, merits_of
 from gateway.state.base import Recovery, Rest, Snapshot, StateStore
 
 REFRESH_S = 0.25  # how old the shared picture may be: what another worker learned is seen within this
+REFRESH_PART = 0.02  # of a processor, at most, goes into reading the store: a large state is read less often,
+RARELY_S = 1.0  # but as often as this
 STALE_S = 2.0  # older than this it is waited for
 PROBE_ANSWERS_S = 1.0  # when it is worth asking again whether a probe succeeded
 
@@ -55,15 +58,17 @@ class Moment:
         self.snapshot = snapshot
         self.rests = dict(snapshot.rests)
         self.leases = dict(snapshot.leases)
-        self._standings: dict[str, Standing] = {}
+        self._standings: dict[str, tuple[Candidate, Standing]] = {}
 
     def standing(self, candidate: Candidate, now: float) -> Standing:
         """Return how a candidate stands at `now`, by the snapshot and what was noted since."""
         standings = self._standings  # what is worked out while another thread notes something goes with the old ones
         known = standings.get(candidate.id)
-        if known is None or (known.out and known.out.until <= now):
-            known = standings[candidate.id] = self._work_out(candidate, max(now, self.snapshot.now))
-        return known
+        if known and not (known[1].out and known[1].out.until <= now):
+            return known[1]
+        standing = self._work_out(candidate, max(now, self.snapshot.now))
+        standings[candidate.id] = (candidate, standing)
+        return standing
 
     def health(self, model_name: str) -> Health:
         evidence = self.snapshot.evidence.get(model_name)
@@ -73,7 +78,7 @@ class Moment:
         """Take note of a failure before the next snapshot has it."""
         self.rests[rest.scope] = rest
         self.leases.pop(rest.scope, None)
-        self._standings = {}
+        self._forget({rest.scope})
 
     def note_recoveries(self, recoveries: Iterable[Recovery]) -> None:
         for recovery in recoveries:
@@ -81,15 +86,20 @@ class Moment:
             if known and known.since <= recovery.began_at:
                 self.rests.pop(recovery.scope, None)
                 self.leases.pop(recovery.scope, None)
-                self._standings = {}
+                self._forget({recovery.scope})
 
     def note_lease(self, names: Iterable[str], until: float) -> None:
         self.leases.update(dict.fromkeys(names, until))
-        self._standings = {}
+        self._forget(names)
 
     def note_full(self, candidate: Candidate, standing: Standing, until: float) -> None:
         """Take note that a quota refused this candidate: it is out until then, or until the next snapshot."""
-        self._standings[candidate.id] = replace(standing, out=Out("quota", until, True))
+        self._standings[candidate.id] = (candidate, replace(standing, out=Out("quota", until, True)))
+
+    def _forget(self, scopes: Iterable[str]) -> None:
+        """Forget how those stand whom these scopes are about. A new dict: another thread may be working one out."""
+        changed, known = set(scopes), list(self._standings.items())
+        self._standings = {id_: one for id_, one in known if changed.isdisjoint(cooldown.scopes_over(one[0]))}
 
     def _work_out(self, candidate: Candidate, now: float) -> Standing:
         quotas = headroom.quotas_of(candidate, self.snapshot.counts, self.snapshot.limits, now)
@@ -115,19 +125,25 @@ class Moment:
 
 
 class Outlook:
-    """The present moment. Thread-safe; `current` blocks as `StateStore.snapshot` does, and seldom."""
+    """The present moment. Thread-safe; `current` blocks as `StateStore.snapshot` does, and seldom.
 
-    def __init__(self, store: StateStore, monotonic: Callable[[], float]) -> None:
+    `busy` counts the seconds that this thread has worked.
+    """
+
+    def __init__(self, store: StateStore, monotonic: Callable[[], float], busy: Callable[[], float] = time.thread_time) -> None:
         self._store = store
         self._monotonic = monotonic
+        self._busy = busy
         self._refreshing = threading.Lock()
         self._moment: Moment | None = None
         self._read_at_mono = 0.0
+        self._good_for_s = REFRESH_S
+        self._cost_s = 0.0
 
     def current(self, *, fresh: bool = False) -> Moment:
-        """Return the picture, not older than REFRESH_S unless somebody is just reading it. `fresh`: read it anew."""
+        """Return the picture, not older than it may be unless somebody is just reading it. `fresh`: read it anew."""
         moment, age_s = self._moment, self._age_s()
-        if moment is not None and age_s < REFRESH_S and not fresh:
+        if moment is not None and age_s < self._good_for_s and not fresh:
             return moment
         if moment is None or fresh or age_s > STALE_S:
             with self._refreshing:
@@ -143,12 +159,16 @@ class Outlook:
         return self._monotonic() - self._read_at_mono
 
     def _refresh_if_old(self) -> Moment:
-        if self._moment is not None and self._age_s() < REFRESH_S:
+        if self._moment is not None and self._age_s() < self._good_for_s:
             return self._moment  # somebody else read it while this thread waited
         return self._refresh()
 
     def _refresh(self) -> Moment:
+        began, before_s = self._busy(), self._cost_s
         moment = Moment(self._store.snapshot())
+        self._cost_s = self._busy() - began
+        usual_s = min(before_s, self._cost_s)  # once it may be something else that takes long
+        self._good_for_s = min(RARELY_S, max(REFRESH_S, usual_s / REFRESH_PART))
         self._moment, self._read_at_mono = moment, self._monotonic()
         return moment
 

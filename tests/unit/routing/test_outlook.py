@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from gateway.routing.outlook import REFRESH_S, STALE_S, Out, Outlook
+from gateway.routing.outlook import RARELY_S, REFRESH_S, STALE_S, Out, Outlook
 from gateway.state.base import Failure, Recovery, Snapshot
 from gateway.state.memory import MemoryStore
 from tests.unit.routing.conftest import Clock, candidate
@@ -11,15 +11,17 @@ ONE = candidate("a/one")
 
 
 class Counted(MemoryStore):
-    """Counts how often it is read; `slow` holds a reader until it is set."""
+    """Counts how often it is read; `costs` is called each time, `slow` holds a reader until it is set."""
 
     def __init__(self, clock):
         super().__init__(clock)
         self.reads = 0
         self.slow = None
+        self.costs = lambda: None
 
     def snapshot(self) -> Snapshot:
         self.reads += 1
+        self.costs()
         if self.slow:
             self.slow.wait(5)
         return super().snapshot()
@@ -42,6 +44,21 @@ def test_requests_share_one_picture_for_a_moment(store, clock):
     assert outlook.current() is first and store.reads == 1
     clock.now += REFRESH_S
     assert outlook.current() is not first and store.reads == 2
+
+
+@pytest.mark.parametrize(("cost_s", "good_for_s"), [(0.001, REFRESH_S), (0.01, 0.5), (0.5, RARELY_S)])
+def test_a_state_that_is_large_is_read_less_often(store, clock, cost_s, good_for_s):
+    busy = Clock(0.0)
+    outlook = Outlook(store, clock, busy)
+    store.costs = lambda: setattr(busy, "now", busy.now + cost_s)
+    outlook.current()
+    clock.now += REFRESH_S
+    second = outlook.current()  # one slow reading alone is no habit
+    assert store.reads == 2
+    clock.now += good_for_s * 0.99
+    assert outlook.current() is second
+    clock.now += good_for_s * 0.02
+    assert outlook.current() is not second
 
 
 def test_a_fresh_picture_is_read_at_once(store, clock):
@@ -91,3 +108,14 @@ def test_a_rest_after_failures_beside_one_for_quota_is_not_told_as_quota(store, 
     assert Outlook(store, clock).current().standing(ONE, clock.now).out == Out("cooldown", clock.now + 5, True)
     store.fail(Failure("provider:a", "unreachable", clock.now, (9.0,)))
     assert Outlook(store, clock).current().standing(ONE, clock.now).out == Out("cooldown", clock.now + 9, False)
+
+
+def test_what_is_noted_of_one_leaves_what_is_worked_out_of_others(store, clock):
+    other, sibling = candidate("b/one"), candidate("a/two")
+    moment = Outlook(store, clock).current()
+    before = {one.id: moment.standing(one, clock.now) for one in (ONE, sibling, other)}
+    moment.note_rest(store.fail(Failure(ONE.model_scope, "failed", clock.now, (5.0,))))
+    after = {one.id: moment.standing(one, clock.now) for one in (ONE, sibling, other)}
+    assert after[ONE.id].out and after[sibling.id] is before[sibling.id] and after[other.id] is before[other.id]
+    moment.note_rest(store.fail(Failure(ONE.provider_scope, "unreachable", clock.now, (5.0,))))
+    assert moment.standing(sibling, clock.now).out and moment.standing(other, clock.now) is before[other.id]

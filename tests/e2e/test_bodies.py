@@ -19,7 +19,7 @@ NEXT = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
 @pytest.fixture(scope="module")
 def gateway(start_gateway):
-    return start_gateway({}, workers=1, threads=4, app="tests.e2e.hurried:app")
+    return start_gateway({}, workers=1, threads=4, app="tests.e2e.impatient:app")
 
 
 def converse(gateway, data, *, half_close=False):

@@ -7,9 +7,12 @@ answer is read by what the socket has, and what follows from a URL's origin is l
 from __future__ import annotations
 
 import http.client
+import os
 import socket
+import ssl
 import threading
 import time
+from functools import cache
 from typing import Any, ClassVar
 
 import requests
@@ -195,19 +198,41 @@ class _Answer(requests.Response):
         self._content_consumed = False
 
 
+class _Context(ssl.SSLContext):
+    """What every TLS connection is made with. urllib3 makes one for each, and reads the bundle of CAs every time.
+
+    Measured 2026-11: 20 ms of CPU for each connection, out of the time that it has to connect.
+    """
+
+    def set_alpn_protocols(self, alpn_protocols: Any) -> None:
+        """It was done when this was made. urllib3 does it for each connection, while other threads begin theirs."""
+
+
+@cache
+def build_context(ca_bundle: str) -> ssl.SSLContext:
+    """Return a context that trusts the CAs in a file or folder, checks names, and offers HTTP/1.1."""
+    context = _Context(ssl.PROTOCOL_TLS_CLIENT)
+    context.hostname_checks_common_name = False
+    ssl.SSLContext.set_alpn_protocols(context, ["http/1.1"])
+    is_folder = os.path.isdir(ca_bundle)
+    context.load_verify_locations(capath=ca_bundle if is_folder else None, cafile=None if is_folder else ca_bundle)
+    return context
+
+
 class Adapter(HTTPAdapter):
     """The adapter of requests, which looks up what follows from a URL's origin once and not for each call."""
 
-    def __init__(self, *, pool_connections: int, pool_maxsize: int) -> None:
+    def __init__(self, *, pool_connections: int, pool_maxsize: int, ca_bundle: str) -> None:
         self._pools: dict[tuple[str, ...], Any] = {}
+        self._context = build_context(ca_bundle)
         super().__init__(pool_connections, pool_maxsize)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs)
+        super().init_poolmanager(*args, ssl_context=self._context, **kwargs)
         self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _HTTPSPool}
 
     def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
-        manager = super().proxy_manager_for(*args, **kwargs)
+        manager = super().proxy_manager_for(*args, ssl_context=self._context, **kwargs)
         manager.pool_classes_by_scheme = {"http": _Pool, "https": _HTTPSPool}
         return manager
 
@@ -216,11 +241,10 @@ class Adapter(HTTPAdapter):
         pool = self._pools.get(origin)
         if pool is None or pool.pool is None:  # closed, to make room for another origin's
             pool = self._pools[origin] = super().get_connection_with_tls_context(request, verify, proxies, cert)
-            super().cert_verify(pool, request.url, verify, cert)  # type: ignore[no-untyped-call]
         return pool
 
     def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
-        """It was done when the pool was made."""
+        """The context does it."""
 
     def request_url(self, request: Any, proxies: Any) -> str:
         if proxies:

@@ -162,10 +162,11 @@ class Transport:
     def __init__(
         self, *, pool_size: int = 64, proxies: Mapping[str, str] | None = None, no_proxy: str = "", ca_bundle: str | None = None
     ) -> None:
-        self._adapter = Adapter(pool_connections=32, pool_maxsize=pool_size)
+        self._adapter = Adapter(
+            pool_connections=32, pool_maxsize=pool_size, ca_bundle=ca_bundle or requests.utils.DEFAULT_CA_BUNDLE_PATH
+        )
         self._proxies = dict(proxies or {})
         self._no_proxy = no_proxy
-        self._verify: bool | str = ca_bundle or True
 
     def open(self, request: UpstreamRequest, limits: CallLimits, handle: Handle) -> UpstreamResponse:
         """Send a request and return its answer once the headers are here.
@@ -201,7 +202,6 @@ class Transport:
                     Prepared(request),
                     stream=True,
                     timeout=(min(limits.connect_s, left_s), left_s),
-                    verify=self._verify,
                     proxies=self._proxies_for(request.url),
                 )
                 if handle.expired or handle.ended:  # a socket that the watch shut down reads as an ordinary end of headers

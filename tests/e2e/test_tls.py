@@ -97,3 +97,20 @@ def test_only_whoever_proves_the_name_gets_the_request(certify, name, believes, 
             assert server.read == b""
     finally:
         server.close()
+
+
+def test_the_bundle_of_cas_is_read_once_and_not_for_each_connection(certify, monkeypatch):
+    certificate, key = certify("IP:127.0.0.1")
+    read, real = [], ssl.SSLContext.load_verify_locations
+
+    def load(self, *args, **kwargs):
+        read.append(args or kwargs)
+        real(self, *args, **kwargs)
+
+    monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", load)
+    server = Server(certificate, key)
+    try:
+        assert [ask(server.url, certificate) for _ in range(3)] == [b"ok"] * 3
+    finally:
+        server.close()
+    assert len(read) == 1

@@ -13,7 +13,7 @@ from typing import Any
 
 from gateway import jsonio
 from gateway.domain import Candidate, ChatRequest, Credential, EmbeddingRequest, Model, QuotaReading, RerankRequest, Scored
-from gateway.errors import UpstreamError, UpstreamFailed, UpstreamGarbled, UpstreamModelFailed
+from gateway.errors import UpstreamError, UpstreamFailed, UpstreamGarbled, UpstreamModelFailed, UpstreamTimeout
 from gateway.providers.base import ChatAnswer, ChatStream, Chunk, EmbeddingAnswer, Headers, Listing, Provider, RerankAnswer
 from gateway.upstream.shape import reading
 from gateway.upstream.sse import Event, EventParser, EventTooLong
@@ -195,6 +195,8 @@ class HttpProvider(Provider):
                 return EventStream(response, self.stream_decoder(request, candidate), call.dropped, quota)
             # Some models answer a stream request with plain JSON. Anything else is no answer, and not waited for as one.
             is_answer = response.status == 200 and "json" in response.headers.get("content-type", "json")
+            if is_answer and not response.wait(limits.first_token_s):
+                raise UpstreamTimeout("The provider did not begin to answer in time.", phase="first_token")
             payload = self._read_payload(response, candidate, limits if is_answer else _brief(limits))
             response.close()
         except BaseException:

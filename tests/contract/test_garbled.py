@@ -76,6 +76,9 @@ class Canned:
     def open(self, request, limits, handle):
         return self
 
+    def wait(self, wait_s):
+        return True
+
     def read_all(self, limits):
         return self.body
 

@@ -41,7 +41,7 @@ BEGUN = "echo: one"  # what a client has of it after three events
 MAX_TOKENS = 8
 
 # The limits that the gateway is started with: every wait is one of them.
-CONNECT_S, FIRST_TOKEN_S, IDLE_S, STREAM_MAX_S = 0.5, 1.0, 1.0, 2.0
+CONNECT_S, FIRST_TOKEN_S, IDLE_S, STREAM_MAX_S = 0.5, 1.0, 1.2, 2.0
 WHOLE_S = FIRST_TOKEN_S + MAX_TOKENS / TOKENS_PER_S  # of a model that nobody has measured, see hurried.py
 
 
@@ -315,6 +315,7 @@ NO_ANSWER_IN_A_200 = [
     whole("a stream", stream([ROLE, *WORDS, END]), NOT_JSON),
     streamed("no event", stream([], done=False), NOTHING_HELD),
     streamed("only [DONE]", stream([]), NOTHING_HELD),
+    streamed("silence after headers of JSON", raw(JSON + b"\r\n", 9.0), LATE),
     streamed("comments only", stream([], comments=["working"] * 60, comment_pause_s=0.05), LATE),
     streamed("empty role events only", stream([ROLE] * 60, pause_s=0.05), LATE),
     streamed("an event that drips", raw(EVENTS + b"\r\ndata: ", *DRIP), LATE),

@@ -1,3 +1,6 @@
+import random
+from itertools import pairwise
+
 import pytest
 
 from gateway.errors import ClientRateLimited, Draining, InternalError, StreamBroken, UpstreamTimeout
@@ -208,6 +211,44 @@ def test_what_follows_a_whole_call_that_is_done_is_dropped(wanted):
     late = chunk({"tool_calls": [{"index": 0, "function": {"arguments": " "}}]})
     events = stream(wanted(), [*pieces("f", "{}"), *words("x"), late])
     assert [item["type"] for item in output_of(events)] == ["function_call", "message"]
+
+
+def cut(text, dice):
+    """Return a text in pieces of any size."""
+    sizes = [dice.randint(1, max(1, len(text) // 2)) for _ in text]
+    ends = [sum(sizes[:n]) for n in range(len(sizes) + 1)]
+    return [text[start:end] for start, end in pairwise(ends) if text[start:end]]
+
+
+def mixed(calls, dice):
+    """Return the chunks of calls so that any may go on after another has begun; they begin in their order."""
+    waiting, begun, out = [list(call) for call in calls], 0, []
+    while any(waiting):
+        number = dice.choice([n for n, call in enumerate(waiting) if call and n <= begun])
+        out.append(waiting[number].pop(0))
+        begun = max(begun, number + 1)
+    return out
+
+
+@pytest.mark.parametrize("store", [False, None], ids=["", "carried"])
+@pytest.mark.parametrize("seed", range(40))
+def test_however_an_answer_is_cut_and_mixed_it_is_the_whole_one(wanted, seed, store):
+    dice = random.Random(seed)
+    texts = {"reasoning_content": dice.choice(["", "Hm. \u2028"]), "content": dice.choice(["", "Hé \U0001f600"])}
+    arguments = [
+        "{}",
+        '{"a": [1]}',
+        '{"input": "a\\n\\ud83d\\ude00"}',
+        f'{{"input": "{"x" * (MOST_HELD_CHARS + 1)}"}}',
+        "no JSON",
+    ]
+    made = [(dice.choice(["f", "patch", "crm__find"]), dice.choice(arguments)) for _ in range(dice.randint(0, 3))]
+    calls = [call(name, given, f"call_{number}") for number, (name, given) in enumerate(made)]
+    said = [chunk({field: piece}) for field, text in texts.items() for piece in cut(text, dice)]
+    called = [pieces(name, *cut(given, dice), number=number, id_=f"call_{number}") for number, (name, given) in enumerate(made)]
+    events = stream(wanted(store=store), [*said, *mixed(called, dice)])
+    whole = Responses(wanted(store=store)).whole(completion({**texts, "tool_calls": calls}))
+    assert without_ids(output_of(events)) == without_ids(whole["output"])
 
 
 # --- ids -------------------------------------------------------------------------------------------------------------

@@ -211,9 +211,19 @@ def test_nothing_comes_out_whatever_providers_do(search, simulator, way):
         "messages": [{"role": "user", "content": PROMPT}],
         "metadata": {"user_id": MARK},
     }
+    asked = {
+        "input": [{"role": "user", "content": [{"type": "input_text", "text": PROMPT}]}],
+        "instructions": PROMPT,
+        "tools": [TOOL, {"type": f"{MARK}_hosted"}],
+        "metadata": {"note": PROMPT},
+        "prompt_cache_key": MARK,
+        f"{MARK}_parameter": PROMPT,
+    }
     for streamed in (False, True):
+        search.post("/v1/responses", {**asked, "model": f"groq/{CHAT_MODELS['groq']}", "stream": streamed})
         search.post("/v1/messages", {**message, "model": f"cerebras/{CHAT_MODELS['cerebras']}", "stream": streamed})
         search.post("/v1/completions", {"prompt": PROMPT, "model": f"gemini/{CHAT_MODELS['gemini']}", "stream": streamed})
+    search.post("/v1/responses", {**asked, "model": "auto", "previous_response_id": MARK})
     search.post("/v1/messages/count_tokens", {**message, "model": "auto"})
     search.post("/v1/chat/completions", {**CHAT, "model": "auto"}, {"x-gateway-dry-run": "1"})
     for path in ("/health", "/v1/models", "/v1/routing/status", "/v1/quota", "/v1/stats/providers", "/readyz", "/metrics"):

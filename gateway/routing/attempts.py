@@ -180,7 +180,7 @@ class AttemptLoop:
 
     def _attempt_in_turn(self, call: Callable[[Candidate], Yield[T]]) -> Won[T] | None:
         while self._may_attempt() and (turn := self.lineup.next_turn()):
-            begun = self.ledger.begin(turn.candidate, self.asked, insist=turn.insist, capped=turn.capped)
+            begun = self.ledger.begin(turn.candidate, self.asked, insist=turn.insist, capped=turn.capped, trial=turn.trial)
             if not isinstance(begun, Booking):
                 self.lineup.refused(turn, begun)
                 continue

@@ -50,6 +50,7 @@ class Booking:
     asked: Asked
     began_at: float
     began_mono: float
+    trial: bool = False
     open: bool = True
 
 
@@ -90,11 +91,13 @@ class Ledger:
 
     # --- the beginning of an attempt -----------------------------------------------------------------------------------
 
-    def begin(self, candidate: Candidate, asked: Asked, *, insist: bool = False, capped: bool = False) -> Booking | Out:
+    def begin(
+        self, candidate: Candidate, asked: Asked, *, insist: bool = False, capped: bool = False, trial: bool = False
+    ) -> Booking | Out:
         """Take headroom, and the probe where a rest has just ended; or return why this candidate is not to be tried.
 
         `insist`: a rest that this request itself caused does not count. `capped`: take no more of a quota than there is
-        of it at all, though the request seems larger.
+        of it at all, though the request seems larger. `trial`: an answer shows that what failed before is over.
         """
         moment = self.moment()
         standing = moment.standing(candidate, self.now())
@@ -113,7 +116,7 @@ class Ledger:
         if ample:
             self._store.write(headroom.build_counts(ample))
         self._count(candidate, 1)
-        return Booking(candidate, (*taken.charges, *ample), leased, asked, self.now(), self._monotonic())
+        return Booking(candidate, (*taken.charges, *ample), leased, asked, self.now(), self._monotonic(), trial)
 
     def _lease(self, moment: Moment, names: tuple[str, ...]) -> bool:
         granted = self._store.lease(names, cooldown.PROBE_S)
@@ -170,7 +173,7 @@ class Ledger:
         rests = [rest for scope in cooldown.scopes_over(candidate) if (rest := moment.rests.get(scope))]
         recoveries = [Recovery(r.scope, cooldown.disproved_since(r, booking.began_at, self.now())) for r in rests]
         probed = any(rest.until and rest.since <= booking.began_at for rest in rests)
-        lesson = evidence.lesson_of_success(candidate.model.name, ttft_s=ttft_s, closes=probed)
+        lesson = evidence.lesson_of_success(candidate.model.name, ttft_s=ttft_s, closes=probed or booking.trial)
         self._store.write([*recoveries, lesson, *self._readings(candidate, quota)])
         moment.note_recoveries(recoveries)
         self._rest_where_spent(candidate, quota)

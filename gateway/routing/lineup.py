@@ -12,7 +12,7 @@ from gateway.routing import cooldown
 from gateway.routing.candidates import Plan
 from gateway.routing.ledger import Ledger
 from gateway.routing.outlook import Out
-from gateway.routing.ranking import rank, scorer_for
+from gateway.routing.ranking import TRIAL_PART, Merits, left_behind, rank, scorer_for
 from gateway.state.base import Rest
 
 FAILURES_OF_A_PROVIDER = 2  # then `auto` tries another provider first
@@ -23,12 +23,13 @@ class Turn:
     """A candidate to try now.
 
     `insist`: although it rests, since this very request failed on it. `capped`: although the request seems larger than
-    its quota, since nobody else is left.
+    its quota, since nobody else is left. `trial`: to see whether its failures are over.
     """
 
     candidate: Candidate
     insist: bool = False
     capped: bool = False
+    trial: bool = False
 
 
 class Lineup:
@@ -51,6 +52,7 @@ class Lineup:
         self._outs: dict[str, tuple[Candidate, Out]] = {}
         self._waiting: list[Candidate] = []
         self._oversized: list[Candidate] = []  # whose quota seems smaller than this request
+        self._trials: set[str] = set()
         self._conditions: list[Callable[[Candidate], bool]] = []  # that this request met on its way
         self._behind = self._parts()
         self._call_up()
@@ -61,9 +63,12 @@ class Lineup:
                 yield self._ranked(part)
 
     def _ranked(self, part: Iterable[Candidate]) -> list[Candidate]:
-        """Return candidates in the order to try them. One that may be back goes first, a single one; others like it go last."""
+        """Return candidates in the order to try them.
+
+        One that may be back goes first, a single one; others like it go last. Now and then one is next that was left behind.
+        """
         moment, now = self._ledger.moment(), self._ledger.now()
-        healthy: list[tuple[Candidate, float]] = []
+        healthy: list[tuple[Candidate, float, Merits]] = []
         probes: list[tuple[Candidate, float]] = []
         for candidate in part:
             standing = moment.standing(candidate, now)
@@ -71,9 +76,20 @@ class Lineup:
                 self._outs[candidate.id] = (candidate, standing.out)
                 continue
             score = self._scorer.score(candidate.model, standing.merits, self._ledger.calls_in_flight(candidate))
-            (probes if standing.probes else healthy).append((candidate, score))
+            if standing.probes:
+                probes.append((candidate, score))
+            else:
+                healthy.append((candidate, score, standing.merits))
         back = rank(probes, self._draw)
-        return [*back[:1], *rank(healthy, self._draw), *back[1:]]
+        ranked = rank([(candidate, score) for candidate, score, _ in healthy], self._draw)
+        return [*back[:1], *self._with_trial(ranked, healthy), *back[1:]]
+
+    def _with_trial(self, ranked: list[Candidate], healthy: list[tuple[Candidate, float, Merits]]) -> list[Candidate]:
+        if self._draw() < 1.0 - TRIAL_PART:
+            return ranked
+        behind = rank(left_behind(healthy), self._draw)
+        self._trials.update(candidate.id for candidate in behind[:1])
+        return [*behind[:1], *(candidate for candidate in ranked if candidate.id not in self._trials)]
 
     def _call_up(self, *, everybody: bool = False) -> None:
         """Have somebody wait, if there is anybody left. `everybody`: all who are left."""
@@ -105,7 +121,8 @@ class Lineup:
             return turn
         self._call_up()
         if self._waiting:
-            return Turn(self._waiting.pop(self._position_of_next()))
+            candidate = self._waiting.pop(self._position_of_next())
+            return Turn(candidate, trial=candidate.id in self._trials)
         return Turn(self._oversized.pop(0), capped=True) if self._oversized else None
 
     def _position_of_next(self) -> int:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from gateway.domain import REASONING_LEVELS, Candidate, Model, ReasoningEffort, ReasoningLevel
-from gateway.routing.evidence import Health
+from gateway.routing.evidence import PRIOR_SUCCESS, Health
 
 USUAL_TTFT_S = 1.0  # a first token after this long is worth half
 USUAL_TOKENS_PER_S = 60.0  # and so is this speed: a fast reader's
@@ -21,6 +21,9 @@ BUSY_CALLS = 8.0  # calls in flight, of one worker, at which a candidate is wort
 UNKNOWN_SPEED = 0.75  # of what nobody measured lately: good enough to be tried, and then it is measured
 USUAL_QUALITY = 50  # of a model whose row names none
 NEAR = 0.1  # scores that differ by less than this part share the load: no herd on one provider
+# Requests that first ask a model which only its failures keep behind: nobody would learn that they are over, else, and half
+# an hour might pass until they are forgotten. At two requests a second it is asked within half a minute, most likely.
+TRIAL_PART = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,8 @@ class Weights:
     fit: float
     quality: float
 
+
+FAIR_GAIN = PRIOR_SUCCESS**2  # of a model that nobody knows
 
 PROFILES: Mapping[str, Weights] = {
     # Headroom leads: what has much left is used first, so that no quota runs out while others lie idle.
@@ -120,3 +125,12 @@ def rank(scored: Iterable[tuple[Candidate, float]], draw: Callable[[], float]) -
     drawn = [(score * (NEAR * draw() - 1.0), number, candidate) for number, (candidate, score) in enumerate(scored)]
     drawn.sort()  # the number is unique: candidates are never compared
     return [candidate for _, _, candidate in drawn]
+
+
+def left_behind(scored: Iterable[tuple[Candidate, float, Merits]]) -> list[tuple[Candidate, float]]:
+    """Return who would be near the best but for its failures, and hardly gets a turn, with the score that it would have."""
+    entries = list(scored)
+    best = max((score for _, score, _ in entries), default=0.0)
+    behind = ((candidate, score, merits) for candidate, score, merits in entries if score < best * (1.0 - NEAR / 2))
+    fair = ((candidate, score * FAIR_GAIN / merits.gain) for candidate, score, merits in behind)
+    return [(candidate, score) for candidate, score in fair if score >= best * (1.0 - NEAR)]

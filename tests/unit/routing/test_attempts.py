@@ -421,6 +421,29 @@ def test_a_limit_of_zero_is_never_asked(pool):
     assert raised.value.retry_after_s is None and raised.value.should_retry is False
 
 
+def test_now_and_then_one_that_its_failures_keep_behind_is_asked_first(pool):
+    names = {"a/one": "ok", "b/one": "ok"}
+    pool.dispatch([A], {"a/one": "ok"})
+    for _ in range(4):
+        booking = pool.ledger.begin(B, Asked(10))
+        pool.ledger.empty(booking)  # no rest, but a bad record
+    assert pool.dispatch([A, B], names).value == "a/one"
+    pool.draw = lambda: 0.99
+    assert pool.dispatch([A, B], names).value == "b/one"
+    assert pool.ledger.moment(fresh=True).health("b/one").success_rate == 1.0  # its answer begins a new record
+    pool.draw = lambda: 0.0
+    assert pool.loop_over([A, B]).lineup.next_turn().candidate.id in (A.id, B.id)
+
+
+def test_a_trial_that_fails_is_followed_by_the_best(pool):
+    pool.dispatch([A], {"a/one": "ok"})
+    for _ in range(4):
+        pool.ledger.empty(pool.ledger.begin(B, Asked(10)))
+    pool.draw = lambda: 0.99
+    assert pool.dispatch([A, B, C], {"a/one": "ok", "b/one": failed(), "c/one": "ok"}).value in ("a/one", "c/one")
+    assert pool.calls[0] == "b/one" and len(pool.calls) == 2
+
+
 # --- waiting ----------------------------------------------------------------------------------------------------------
 
 

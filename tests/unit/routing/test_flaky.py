@@ -133,3 +133,14 @@ def test_failures_by_chance_do_not_rest_a_pool_that_is_asked_much_at_once(failur
     with capsys.disabled():
         print(f"\n{world.share_served:.2%} of {len(world.served_by)} served where every fifth call fails, {AT_ONCE} at once")
     assert world.share_served > 0.995
+
+
+@pytest.mark.parametrize("at_once", [4, AT_ONCE])
+@pytest.mark.parametrize("fails", [0.0, 0.05])
+@pytest.mark.parametrize("failure_s", [0.1, SILENCE_S], ids=["at once", "by silence"])
+def test_a_provider_that_was_dead_is_soon_in_use_again(failure_s, fails, at_once):
+    world = World(fails=fails, failure_s=failure_s, dead=(40, 100), at_once=at_once)
+    world.run(seconds=200)
+    back = [second for second, provider in world.served_by if provider == "p0" and second > 100]
+    assert back[0] < 145 and world.share_served > 0.99  # 30 s of rest, 10 of a silent probe, and an answer
+    assert len(back) > sum(second > 100 for second, _ in world.served_by) / PROVIDERS / 5  # and not once alone

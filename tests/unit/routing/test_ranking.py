@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.routing.evidence import UNKNOWN, Health
-from gateway.routing.ranking import NEAR, PROFILES, Scorer, fit_of, merits_of, rank, scorer_for
+from gateway.routing.ranking import NEAR, PROFILES, Scorer, fit_of, left_behind, merits_of, rank, scorer_for
 from tests.unit.routing.conftest import candidate
 
 ONE = candidate("a/m")
@@ -95,3 +95,27 @@ def test_a_score_lies_between_zero_and_one_and_rises_with_success(health, more, 
 def test_success_counts_twice():
     half, full = (score(health=Health(success=success)) for success in (0.5, 1.0))
     assert half == pytest.approx(full / 4)
+
+
+@pytest.mark.parametrize(
+    ("other", "behind"),
+    [
+        ({"health": Health(success=0.7)}, True),
+        ({"health": Health(success=0.9)}, True),  # near, and yet it hardly gets a turn
+        ({"health": Health(success=0.97)}, False),
+        ({"headroom": 0.2}, False),  # that is no failure
+        ({"health": Health(success=0.7), "headroom": 0.2}, False),
+    ],
+)
+def test_who_is_left_behind_for_its_failures_alone(other, behind):
+    facts = {"health": UNKNOWN, "headroom": 1.0} | other
+    merits = [merits_of(ONE.model, UNKNOWN, 1.0), merits_of(ONE.model, facts["health"], facts["headroom"])]
+    pool = [candidate("a/best"), candidate("b/other")]
+    scored = [(c, Scorer("auto", None).score(c.model, m, 0), m) for c, m in zip(pool, merits, strict=True)]
+    found = left_behind(scored)
+    assert [c.id for c, _ in found] == ([pool[1].id] if behind else [])
+    assert all(fair == pytest.approx(scored[0][1]) for _, fair in found)
+
+
+def test_nobody_is_left_behind_by_nobody():
+    assert left_behind([]) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 from flask import Flask, request
 from flask_cors import CORS
@@ -84,7 +85,7 @@ def build_services(configuration: Configuration, *, store: StateStore | None, lo
     settings, inventory = configuration.settings, configuration.inventory
     prometheus = PrometheusTelemetry(settings.threads)
     watchers = FanOut(log, prometheus)
-    guarded = Guard(store or open_store(settings, watchers), watchers.state_failed)
+    guarded = Guard(lambda on_trouble: store or open_store(settings, on_trouble), watchers)
     deferred = Deferred(prometheus, Recorder(guarded))
     telemetry = FanOut(log, deferred)
     providers = build_providers(inventory, settings, guarded)
@@ -117,11 +118,8 @@ def build_providers(inventory: Inventory, settings: Settings, notes: Notes) -> d
     return {key: load_adapter(row.adapter)(row, transport, notes) for key, row in rows.items()}
 
 
-def open_store(settings: Settings, telemetry: Telemetry) -> StateStore:
-    def lost(changes: int) -> None:
-        telemetry.state_failed("write")
-
-    return store_from_url(settings.state_location, tls_verify=settings.state_tls_verify, on_lost=lost)
+def open_store(settings: Settings, on_trouble: Callable[[int], None]) -> StateStore:
+    return store_from_url(settings.state_location, tls_verify=settings.state_tls_verify, on_trouble=on_trouble)
 
 
 def allow_browsers(app: Flask, settings: Settings) -> None:

@@ -59,6 +59,7 @@ class Worker(ThreadWorker):
         siblings.join(self.age)
         self._count_busy(0)
         gateway: Services = cast(Flask, self.wsgi).extensions["gateway"]
+        gateway.store.begin()
         if gateway.settings.discovery:
             gateway.discovery.start()
         self._gateway = gateway

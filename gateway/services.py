@@ -14,7 +14,7 @@ from gateway.routing.discovery import Discovery
 from gateway.routing.dispatcher import Dispatcher
 from gateway.routing.roster import Roster
 from gateway.settings import Settings
-from gateway.state.base import StateStore
+from gateway.state.guard import Guard
 from gateway.telemetry import Telemetry
 from gateway.upstream.watch import Watch
 
@@ -30,7 +30,7 @@ class Services:
     address_limit: AddressLimit | None
     dispatcher: Dispatcher
     discovery: Discovery
-    store: StateStore
+    store: Guard
     telemetry: Telemetry
     deferred: Deferred
     figures: Reader

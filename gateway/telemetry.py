@@ -75,7 +75,13 @@ class Telemetry:
         """
 
     def state_failed(self, verb: str) -> None:
-        """The state store did not answer; the request went on without it."""
+        """The state store did not answer, or lost what it was given; the request went on without it."""
+
+    def state_went_down(self, why: str) -> None:
+        """An outage of the state store begins. `why` holds no secret."""
+
+    def state_came_back(self, lasted_s: float, calls: int) -> None:
+        """It is over; so many calls of the store went without it."""
 
 
 class Counting(Telemetry):
@@ -111,10 +117,18 @@ class FanOut(Telemetry):
         for part in self._parts:
             part.state_failed(verb)
 
+    def state_went_down(self, why: str) -> None:
+        for part in self._parts:
+            part.state_went_down(why)
+
+    def state_came_back(self, lasted_s: float, calls: int) -> None:
+        for part in self._parts:
+            part.state_came_back(lasted_s, calls)
+
 
 @dataclass
 class LogTelemetry(Telemetry):
-    """Write one line a request, and one at the first failure of the state store."""
+    """Write one line a request, and one at each end of an outage of the state store."""
 
     state_failures: dict[str, int] = field(default_factory=dict)
 
@@ -124,9 +138,15 @@ class LogTelemetry(Telemetry):
             log.handle(log.makeRecord(log.name, logging.INFO, "", 0, "request", (), None, extra={"fields": fields_of(record)}))
 
     def state_failed(self, verb: str) -> None:
-        if not self.state_failures:
-            log.error("the state store does not answer: quotas and cooldowns are unknown, requests go on")
         self.state_failures[verb] = self.state_failures.get(verb, 0) + 1
+
+    def state_went_down(self, why: str) -> None:
+        message = "the state store does not answer: quotas and cooldowns are unknown, requests go on"
+        log.error(message, extra={"fields": {"why": why}})
+
+    def state_came_back(self, lasted_s: float, calls: int) -> None:
+        fields = {"lasted_s": round(lasted_s, 1), "calls_without_it": calls}
+        log.warning("the state store answers again", extra={"fields": fields})
 
 
 def fields_of(record: RequestRecord) -> dict[str, Any]:

@@ -28,7 +28,6 @@ GROWING_S = (10.0, 20.0, 30.0)  # then 30 again: a provider that is back must be
 LEAST_S = 1.0  # what is told in fractions of a second, or as 0: nobody is asked more often than that while it refuses
 LONGEST_S = 26 * 3600.0  # a day's quota, and two hours for clocks that disagree
 TOGETHER_S = 10.0  # two models of one provider that fail within this speak for all of it
-PROBE_S = 60.0  # how long a probe may take before another call may: its process may have died
 
 # Statements about a lasting state, not a moment: asking again soon only repeats them.
 _FIXED_S: Mapping[type[UpstreamError], float] = {

@@ -31,6 +31,8 @@ LEAST_RATE_S = 10.0  # and no rate is told by less than this: two calls in a sec
 AMPLE = 5000
 LEARNED_S = DAY_S  # a limit that the provider named is believed for so long
 
+COUNTED = {"neurons": 1000}  # how much counts as one of a window: a short answer takes a small part of a neuron
+
 _PACIFIC = ZoneInfo("America/Los_Angeles")
 _MINUTES = ("rpm", "tpm")
 _TOKENS = ("tpm", "tpd")
@@ -68,7 +70,10 @@ def _next_midnight(clock: Clock, slot: int) -> float:
 
 
 class Quota(NamedTuple):
-    """One limit of one candidate, and how much of it is taken. `learned`: the provider named the limit itself."""
+    """One limit of one candidate, and how much of it is taken. `learned`: the provider named the limit itself.
+
+    All amounts are in counting units: see `COUNTED`.
+    """
 
     counter: str
     window: Window
@@ -80,6 +85,11 @@ class Quota(NamedTuple):
     @property
     def left(self) -> int:
         return max(0, self.limit - self.used)
+
+
+def in_window_units(quota: Quota, amount: int) -> int:
+    """Return an amount of a quota in its window's own unit, rounded up."""
+    return -(-amount // COUNTED.get(quota.window, 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +116,8 @@ def quotas_of(
     quotas = []
     for window, known in candidate.provider.account_limits.items():
         counter = counter_name(candidate.credential.id, window)
-        quotas.append(_quota(counter, window, known, limits.get(counter), counts, now, builtin=False))
+        limit = known * COUNTED.get(window, 1)
+        quotas.append(_quota(counter, window, limit, limits.get(counter), counts, now, builtin=False))
     own = candidate.model.limits
     for window in _OF_MODELS:
         counter = counter_name(candidate.id, window)
@@ -221,8 +232,10 @@ def build_readings(
     built = []
     for reading in readings:
         counter, limit = _told_of(candidate, reading, limits)
-        used = max(0, limit - reading.remaining) if limit is not None and reading.remaining is not None else None
-        built.append(Reading(counter, reading.limit or None, used, _good_until(candidate, reading, now), now + LEARNED_S))
+        unit, left = COUNTED.get(reading.window, 1), reading.remaining
+        used = max(0, limit - left * unit) if limit is not None and left is not None else None
+        named = reading.limit * unit if reading.limit else None
+        built.append(Reading(counter, named, used, _good_until(candidate, reading, now), now + LEARNED_S))
     return built
 
 
@@ -243,9 +256,9 @@ def _told_of(candidate: Candidate, reading: QuotaReading, limits: Mapping[str, L
     window, own, account = reading.window, candidate.model.limits, candidate.provider.account_limits
     of_account = window in account and window not in own
     counter = counter_name(candidate.credential.id if of_account else candidate.id, window)
-    learned = limits.get(counter)
-    named = reading.limit or (learned.limit if learned else None)
-    known = account[window] if of_account else own.get(window)
+    learned, unit = limits.get(counter), COUNTED.get(window, 1)
+    named = reading.limit * unit if reading.limit else learned.limit if learned else None
+    known = account[window] * unit if of_account else own.get(window)
     return counter, _believed(known, named, builtin=candidate.model.builtin and not of_account)
 
 
@@ -256,9 +269,12 @@ def _good_until(candidate: Candidate, reading: QuotaReading, now: float) -> floa
 
 
 def neurons_for(usage: Usage, model: Model) -> int:
-    """Return Workers AI's neurons for a number of tokens, rounded up; 0 where the row has no price: its 429 will tell."""
+    """Return thousandths of Workers AI's neurons for a number of tokens, rounded up.
+
+    0 where the row has no price: its 429 will tell.
+    """
     prompt, completion = model.neurons_per_mtok or (0.0, 0.0)
-    return math.ceil((usage.prompt_tokens * prompt + usage.completion_tokens * completion) / 1_000_000)
+    return math.ceil((usage.prompt_tokens * prompt + usage.completion_tokens * completion) * COUNTED["neurons"] / 1_000_000)
 
 
 # --- what is left ----------------------------------------------------------------------------------------------------

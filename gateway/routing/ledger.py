@@ -17,10 +17,11 @@ from gateway.errors import UpstreamError, UpstreamReset, UpstreamTimeout
 from gateway.routing import cooldown, evidence, headroom
 from gateway.routing.evidence import Health
 from gateway.routing.headroom import Demand
-from gateway.routing.outlook import PROBE_ANSWERS_S, Moment, Out, Outlook, Standing
+from gateway.routing.outlook import BEHIND_S, PROBE_ANSWERS_S, Moment, Out, Outlook, Standing
+from gateway.routing.probes import PROBE_S, Probe, Probes
 from gateway.routing.ranking import Scorer
 from gateway.routing.shortlist import Shortlists
-from gateway.state.base import Change, Charge, Failure, Reading, Recovery, Refusal, Release, Reservation, Rest, StateStore
+from gateway.state.base import Change, Charge, Failure, Reading, Recovery, Refusal, Reservation, Rest, StateStore
 from gateway.telemetry import Telemetry
 
 
@@ -46,7 +47,7 @@ class Booking:
 
     candidate: Candidate
     charges: tuple[Charge, ...]
-    leased: tuple[str, ...]
+    probe: Probe | None
     asked: Asked
     began_at: float
     began_mono: float
@@ -65,6 +66,7 @@ class Ledger:
         self._telemetry = telemetry or Telemetry()
         self._outlook = Outlook(store, monotonic)
         self._shortlists = Shortlists()
+        self._probes = Probes(store, monotonic)
         self._in_flight: dict[str, int] = {}
         self._answered_at: dict[str, float] = {}  # by provider: when it last answered this process
         self._lock = threading.Lock()
@@ -103,25 +105,33 @@ class Ledger:
         standing = moment.standing(candidate, self.now())
         if standing.out and not (insist and standing.out.because in ("cooldown", "probing")):
             return standing.out
-        leased = () if insist else standing.probes
-        if leased and not self._lease(moment, leased):
-            return Out("probing", self.now() + PROBE_ANSWERS_S, False)
+        probe = None
+        if standing.probes and not insist:
+            probe = self._probe(standing.probes)
+            if probe is None:
+                return Out("probing", self.now() + PROBE_ANSWERS_S, False)
         demand = demand_of(asked, candidate, standing.health)
         charges = headroom.build_charges(candidate, standing.quotas, demand, self.now(), capped=capped)
         scarce, ample = headroom.split_by_scarcity(charges, standing.quotas)
         taken = self._store.reserve(scarce) if scarce else Reservation()
         if isinstance(taken, Refusal):
-            self._store.write([Release(name) for name in leased])
+            self._store.write(self._released(probe))
             return self._refused(moment, candidate, standing, taken)
         if ample:
             self._store.write(headroom.build_counts(ample))
         self._count(candidate, 1)
-        return Booking(candidate, (*taken.charges, *ample), leased, asked, self.now(), self._monotonic(), trial)
+        return Booking(candidate, (*taken.charges, *ample), probe, asked, self.now(), self._monotonic(), trial)
 
-    def _lease(self, moment: Moment, names: tuple[str, ...]) -> bool:
-        granted = self._store.lease(names, cooldown.PROBE_S)
-        moment.note_lease(names, self.now() + cooldown.PROBE_S)
-        return granted
+    def _probe(self, scopes: tuple[str, ...]) -> Probe | None:
+        probe, until = self._probes.begin(scopes), self.now() + PROBE_S
+        self._outlook.note(lambda moment: moment.note_lease(scopes, until))  # somebody's, if not ours
+        return probe
+
+    def _released(self, probe: Probe | None) -> list[Change]:
+        releases = self._probes.end(probe) if probe else []
+        if probe and releases:
+            self._outlook.note(lambda moment: moment.note_release(probe.scopes), behind_s=BEHIND_S)
+        return releases
 
     def _refused(self, moment: Moment, candidate: Candidate, standing: Standing, refusal: Refusal) -> Out:
         if refusal.fits_at is None:
@@ -163,7 +173,7 @@ class Ledger:
 
     def abandoned(self, booking: Booking, usage: Usage) -> None:
         """Record an attempt that nobody waits for any more: it says nothing of anybody's health."""
-        self._close(booking, [*self._settled(booking, usage), *map(Release, booking.leased)], "abandoned")
+        self._close(booking, self._settled(booking, usage), "abandoned")
 
     def answered(self, booking: Booking, quota: Sequence[QuotaReading], *, ttft_s: float | None) -> None:
         """Record that a candidate answers, which ends its rests. `ttft_s` None: the answer was not streamed."""
@@ -174,8 +184,8 @@ class Ledger:
         recoveries = [Recovery(r.scope, cooldown.disproved_since(r, booking.began_at, self.now())) for r in rests]
         probed = any(rest.until and rest.since <= booking.began_at for rest in rests)
         lesson = evidence.lesson_of_success(candidate.model.name, ttft_s=ttft_s, closes=probed or booking.trial)
-        self._store.write([*recoveries, lesson, *self._readings(candidate, quota)])
-        moment.note_recoveries(recoveries)
+        changes: list[Change] = [*self._recovered(recoveries), lesson, *self._readings(candidate, quota)]
+        self._store.write([*changes, *self._released(booking.probe)])
         self._rest_where_spent(candidate, quota)
 
     def ended(self, booking: Booking, usage: Usage, *, ttft_s: float | None) -> None:
@@ -192,6 +202,11 @@ class Ledger:
         )
         self._close(booking, [*self._settled(booking, usage), lesson], "ok")
 
+    def _recovered(self, recoveries: list[Recovery]) -> list[Recovery]:
+        if recoveries:
+            self._outlook.note(lambda moment: moment.note_recoveries(recoveries), behind_s=BEHIND_S)
+        return recoveries
+
     def _readings(self, candidate: Candidate, quota: Sequence[QuotaReading]) -> list[Reading]:
         return headroom.build_readings(candidate, quota, self.moment().snapshot.limits, self.now()) if quota else []
 
@@ -200,7 +215,7 @@ class Ledger:
         moment, now = self.moment(), self.now()
         until = headroom.spent_until(candidate, quota, moment.snapshot.limits, now) if quota else None
         if until is not None and until > now:
-            self._note(self._store.fail(cooldown.spent(candidate, now, until - now)), moment)
+            self._fail(cooldown.spent(candidate, now, until - now))
 
     def _settled(self, booking: Booking, usage: Usage) -> list[Change]:
         return [*headroom.build_adjustments(booking.charges, usage, booking.candidate.model)]
@@ -211,36 +226,37 @@ class Ledger:
         failure = cooldown.failure_of(error, candidate, began_at=booking.began_at, answered_before=answered_before)
         known = moment.rests.get(failure.scope) if failure else None
         counts = failure is not None and not cooldown.ran_beside(failure, known)
-        rest = self._fail(failure, candidate, moment) if failure and counts else known
-        for scope in booking.leased:
-            if failure is None or scope == failure.scope or not error.hurts_health:
-                # It did answer, if only to refuse: what the scope rested for is over. (No news where it failed itself.)
-                changes.append(Release(scope) if failure and scope == failure.scope else Recovery(scope, booking.began_at))
-            else:
-                self._note(self._store.fail(cooldown.failed_probe(scope, moment.rests.get(scope), failure)), moment)
+        rest = self._fail_and_spread(failure, candidate) if failure and counts else known
+        probed = [scope for scope in booking.probe.scopes if not (failure and scope == failure.scope)] if booking.probe else []
+        if failure and error.hurts_health:
+            for scope in probed:
+                self._fail(cooldown.failed_probe(scope, moment.rests.get(scope), failure))
+        else:  # it did answer, if only to refuse: what they rested for is over
+            changes += self._recovered([Recovery(scope, booking.began_at) for scope in probed])
         self._close(booking, changes, f"failed:{error.reason}", rested=bool(rest and rest.since >= booking.began_at))
         return rest
 
-    def _fail(self, failure: Failure, candidate: Candidate, moment: Moment) -> Rest:
-        rest = self._note(self._store.fail(failure), moment)
-        known = list(moment.rests.values())  # other threads note theirs meanwhile
+    def _fail(self, failure: Failure) -> Rest:
+        rest = self._store.fail(failure)
+        self._outlook.note(lambda moment: moment.note_rest(rest))
+        return rest
+
+    def _fail_and_spread(self, failure: Failure, candidate: Candidate) -> Rest:
+        rest = self._fail(failure)
+        known = list(self.moment().rests.values())  # other threads note theirs meanwhile
         # What failed before the provider answered again was one model's trouble, or one call's.
         answered_at = self._answered_at.get(candidate.provider.key, 0.0)
         models = f"model:{candidate.provider.key}/"
         siblings = [rest for rest in known if rest.scope.startswith(models) and rest.failed_at > answered_at]
         spreads = cooldown.provider_failure(failure, candidate, siblings, self.now())
-        return self._note(self._store.fail(spreads), moment) if spreads else rest
-
-    def _note(self, rest: Rest, moment: Moment) -> Rest:
-        moment.note_rest(rest)
-        return rest
+        return self._fail(spreads) if spreads else rest
 
     def _close(self, booking: Booking, changes: Sequence[Change], outcome: str, *, rested: bool = False) -> None:
         if not booking.open:
             return
         booking.open = False
         self._count(booking.candidate, -1)
-        self._store.write(changes)
+        self._store.write([*changes, *self._released(booking.probe)])
         ms = (self._monotonic() - booking.began_mono) * 1000
         self._telemetry.attempt_ended(booking.candidate, outcome, ms, rested=rested)
 

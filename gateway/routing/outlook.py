@@ -1,7 +1,8 @@
 """What is known of every candidate at this moment, shared by the requests of one process for a moment.
 
 A snapshot of the store is read at most every REFRESH_S, by the request that finds it old; the others go on with what is
-there. What this process itself learns in between (a rest, a lease, a reservation that was refused) is noted at once.
+there. What this process itself learns in between (a rest, a recovery, a lease, a reservation that was refused) is noted at
+once, and again in a snapshot that was read before the store had it.
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ from gateway.routing import cooldown, headroom
 from gateway.routing.evidence import UNKNOWN, Health, health_of
 from gateway.routing.headroom import Quota
 from gateway.routing.ranking import Merits, merits_of
-from gateway.state.base import Recovery, Rest, Snapshot, StateStore
+from gateway.state.base import WRITE_BEHIND_S, Recovery, Rest, Snapshot, StateStore
 
 REFRESH_S = 0.25  # how old the shared picture may be: what another worker learned is seen within this
 REFRESH_PART = 0.02  # of a processor, at most, goes into reading the store: a large state is read less often,
 RARELY_S = 1.0  # but as often as this
 STALE_S = 2.0  # older than this it is waited for
+BEHIND_S = 4 * WRITE_BEHIND_S  # for so long a snapshot may miss what this process wrote behind
 PROBE_ANSWERS_S = 1.0  # when it is worth asking again whether a probe succeeded
 
 
@@ -75,21 +77,26 @@ class Moment:
         return UNKNOWN if evidence is None else health_of(evidence, self.snapshot.now)
 
     def note_rest(self, rest: Rest) -> None:
-        """Take note of a failure before the next snapshot has it."""
-        self.rests[rest.scope] = rest
-        self.leases.pop(rest.scope, None)
-        self._forget({rest.scope})
+        """Take note of a scope's failures, unless later ones are known."""
+        known = self.rests.get(rest.scope)
+        if known is None or known.failed_at <= rest.failed_at:
+            self.rests[rest.scope] = rest
+            self._forget({rest.scope})
 
     def note_recoveries(self, recoveries: Iterable[Recovery]) -> None:
         for recovery in recoveries:
             known = self.rests.get(recovery.scope)
             if known and known.since <= recovery.began_at:
                 self.rests.pop(recovery.scope, None)
-                self.leases.pop(recovery.scope, None)
                 self._forget({recovery.scope})
 
     def note_lease(self, names: Iterable[str], until: float) -> None:
         self.leases.update(dict.fromkeys(names, until))
+        self._forget(names)
+
+    def note_release(self, names: Iterable[str]) -> None:
+        for name in names:
+            self.leases.pop(name, None)
         self._forget(names)
 
     def note_full(self, candidate: Candidate, standing: Standing, until: float) -> None:
@@ -124,6 +131,18 @@ class Moment:
         return Out("probing", now + PROBE_ANSWERS_S, False) if probed else None
 
 
+Note = Callable[[Moment], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """What this process did: the how manieth, and until when the store may not have kept it yet."""
+
+    note: Note
+    number: int
+    until_mono: float
+
+
 class Outlook:
     """The present moment. Thread-safe; `current` blocks as `StateStore.snapshot` does, and seldom.
 
@@ -135,6 +154,9 @@ class Outlook:
         self._monotonic = monotonic
         self._busy = busy
         self._refreshing = threading.Lock()
+        self._noting = threading.Lock()
+        self._notes: list[Noted] = []
+        self._noted = 0
         self._moment: Moment | None = None
         self._read_at_mono = 0.0
         self._good_for_s = REFRESH_S
@@ -155,6 +177,17 @@ class Outlook:
         finally:
             self._refreshing.release()
 
+    def note(self, note: Note, *, behind_s: float = 0.0) -> None:
+        """Take note of what the store was told, in the present picture and in the next if that may miss it.
+
+        `behind_s`: how long the store may take to keep it, BEHIND_S for what is written behind.
+        """
+        with self._noting:
+            self._notes.append(Noted(note, self._noted, self._monotonic() + behind_s))
+            self._noted += 1
+            if self._moment is not None:
+                note(self._moment)
+
     def _age_s(self) -> float:
         return self._monotonic() - self._read_at_mono
 
@@ -165,11 +198,16 @@ class Outlook:
 
     def _refresh(self) -> Moment:
         began, before_s = self._busy(), self._cost_s
+        asked_mono, first = self._monotonic(), self._noted
         moment = Moment(self._store.snapshot())
         self._cost_s = self._busy() - began
         usual_s = min(before_s, self._cost_s)  # once it may be something else that takes long
         self._good_for_s = min(RARELY_S, max(REFRESH_S, usual_s / REFRESH_PART))
-        self._moment, self._read_at_mono = moment, self._monotonic()
+        with self._noting:
+            self._notes = [noted for noted in self._notes if noted.number >= first or noted.until_mono > asked_mono]
+            for noted in self._notes:
+                noted.note(moment)
+            self._moment, self._read_at_mono = moment, self._monotonic()
         return moment
 
 

@@ -105,14 +105,15 @@ def quota_status(inventory: Inventory, ledger: Ledger) -> dict[str, Any]:
 def _quota_entry(candidate: Candidate, quota: Quota, moment: Moment) -> dict[str, Any]:
     slots = moment.snapshot.counts.get(quota.counter, ())
     of_model = quota.counter.startswith(candidate.id)
+    limit, used = headroom.in_window_units(quota, quota.limit), headroom.in_window_units(quota, quota.used)
     return {
         "provider": candidate.provider.key,
         "model": candidate.model.id if of_model else None,
         "credential": candidate.credential.number,
         "window": quota.window,
-        "limit": quota.limit,
-        "used": quota.used,
-        "remaining": quota.left,
+        "limit": limit,
+        "used": used,
+        "remaining": max(0, limit - used),
         "resets_at": iso(quota.resets_at),
         "exhausted_at": iso(headroom.exhausted_at(quota, slots, moment.snapshot.now)),
         "source": "provider" if quota.learned else "catalog",

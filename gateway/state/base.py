@@ -130,12 +130,18 @@ class Snapshot:
     evidence: Mapping[str, Evidence] = field(default_factory=dict)  # by model
 
 
+NOTHING = Snapshot()
+
+
 # --- changes: written behind, in the order given ---------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Adjustment:
-    """Add `change` to a slot of a counter, whose sum in the slot never falls below 0: a reservation is settled."""
+    """Add `change` to a slot of a counter, whose sum in the slot never falls below 0: a reservation is settled.
+
+    What is given back (a negative change) does not make its slot count for longer.
+    """
 
     counter: str
     slot: int
@@ -178,9 +184,19 @@ class Lesson:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """Give a lease back before it ends."""
+    """Give a lease back before it ends. Only its holder, who has the token, can."""
 
     name: str
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Extension:
+    """Let a lease that has not ended yet go on until `seconds` from now. As `Release`."""
+
+    name: str
+    token: str
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +235,7 @@ class Entries:
     most: int
 
 
-Change = Adjustment | Reading | Recovery | Lesson | Release | Note | Tally | Entries
+Change = Adjustment | Reading | Recovery | Lesson | Release | Extension | Note | Tally | Entries
 
 
 class Place(NamedTuple):
@@ -261,17 +277,21 @@ class StateStore(ABC):
 
     @abstractmethod
     def fail(self, failure: Failure) -> Rest:
-        """Count a failure, atomically; return the scope's failures and rest as they are now. Its lease ends."""
+        """Count a failure, atomically; return the scope's failures and rest as they are now."""
 
     @abstractmethod
-    def lease(self, names: Sequence[str], seconds: float) -> bool:
-        """Take every lease, atomically, or none; return whether they were all free. They end by themselves."""
+    def lease(self, names: Sequence[str], seconds: float) -> str | None:
+        """Take every lease, atomically, or none; return the token that holds them, None where one was not free.
+
+        They end by themselves.
+        """
 
     @abstractmethod
     def write(self, changes: Sequence[Change]) -> None:
-        """Keep these changes, within WRITE_BEHIND_S or a moment more: does not wait for it.
+        """Keep these changes, within WRITE_BEHIND_S or a moment more, and notes at once: does not wait for it.
 
-        What cannot be kept is lost, and `on_lost` of the store is told. A recovery ends the scope's lease.
+        While the store is down the latest of them wait for its return, for as long as the process lives. `on_trouble` of
+        the store is told how many are lost for good, 0 where they only wait.
         """
 
     def remember(self, key: str, value: str, ttl_s: float) -> None:
@@ -292,7 +312,7 @@ class StateStore(ABC):
 
     @abstractmethod
     def ping(self) -> None:
-        """Return if the store answers."""
+        """Return if the store answers and keeps what is written."""
 
     @abstractmethod
     def close(self) -> None:

@@ -6,7 +6,6 @@ It reads the facts that it touches in one statement, works on them in Python, an
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +18,7 @@ from gateway.state.base import (
     Charge,
     Entries,
     Evidence,
+    Extension,
     Failure,
     Lesson,
     Note,
@@ -34,14 +34,25 @@ from gateway.state.base import (
 )
 from gateway.state.figures import Sums, keep_entries
 from gateway.state.memory import add_to, after_failure, after_lesson, fits_at, room_after
-from gateway.state.tables import COUNT, EVIDENCE, FACTS, LEASE, LIMIT, LISTED, REST, UNSEEN, Database, to_json
+from gateway.state.tables import (
+    CLOCK,
+    COUNT,
+    EVIDENCE,
+    KEEP_FACTS,
+    LEASE,
+    LIMIT,
+    LISTED,
+    REST,
+    TICK_S,
+    UNSEEN,
+    Database,
+    move_back,
+    read_facts,
+    to_json,
+    went_back_s,
+)
 
 KEEP_EVIDENCE_S = 30 * 86400.0  # a model that nobody used for so long is learned anew
-
-_KEEP_FACTS = """
-INSERT OR REPLACE INTO facts SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),
-    json_extract(value, '$[3]') FROM json_each(?)
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +69,15 @@ class Count:
 class Lease:
     names: tuple[str, ...]
     seconds: float
+    token: str
 
 
 @dataclass(frozen=True, slots=True)
-class Nothing:
-    """Asks for the file and its tables to be there."""
+class Mark:
+    """Asks for the file and its tables to be there, and to take something."""
 
 
-Operation = Change | Reserve | Count | Failure | Lease | Nothing
+Operation = Change | Reserve | Count | Failure | Lease | Mark
 Name = tuple[str, str]  # of a fact: its kind and name
 
 
@@ -77,8 +89,8 @@ class Facts:
         self._values: dict[Name, Any] = {}
         self._changed: dict[Name, float] = {}  # and until when to keep them
         if wanted := list(set(names)):
-            found = database.execute(f"{FACTS} (kind, name) IN ({LISTED})", (to_json(wanted),)).fetchone()[0]
-            self._values = {(kind, name): value for kind, name, value in json.loads(found)}
+            found = read_facts(database, f"(kind, name) IN ({LISTED})", (to_json(wanted),))
+            self._values = {(kind, name): value for kind, name, value in found}
 
     def get(self, kind: str, name: str) -> Any:
         """Return a value, None where there is none; a value is not to be changed in place."""
@@ -95,7 +107,7 @@ class Facts:
     def save(self) -> None:
         changed = [(*name, self._values[name], keep_until) for name, keep_until in self._changed.items()]
         if kept := [(kind, name, to_json(value), end) for kind, name, value, end in changed if value is not None]:
-            self._database.execute(_KEEP_FACTS, (to_json(kept),))
+            self._database.execute(KEEP_FACTS, (to_json(kept),))
         if gone := [(kind, name) for kind, name, value, _ in changed if value is None]:
             self._database.execute(f"DELETE FROM facts WHERE (kind, name) IN ({LISTED})", (to_json(gone),))
 
@@ -107,12 +119,13 @@ class Batch:
         self._database = database
         self._now = now
         self._operations = operations
-        self._facts = Facts(database, (name for operation in operations for name in touched(operation)))
+        self._facts = self._read_facts()
         self._notes: dict[str, tuple[str, float]] = {}
         self._sums = Sums(database)
 
     def run(self) -> list[Any]:
         """Do all of it, in this order, and return the answers."""
+        self._follow_clock()
         answers = [self._HOW[type(operation)](self, operation) for operation in self._operations]
         self._facts.save()
         if self._notes:
@@ -121,10 +134,22 @@ class Batch:
         self._sums.save()
         return answers
 
+    def _read_facts(self) -> Facts:
+        names = (name for operation in self._operations for name in touched(operation))
+        return Facts(self._database, [(CLOCK, ""), *names])
+
+    def _follow_clock(self) -> None:
+        latest = self._facts.get(CLOCK, "")
+        if back_s := went_back_s(latest, self._now):
+            move_back(self._database, back_s)
+            self._facts = self._read_facts()
+        if latest is None or not latest <= self._now < latest + TICK_S:
+            self._mark()
+
     # --- what is asked ---------------------------------------------------------------------------------------------------
 
-    def _nothing(self, operation: Nothing) -> None:
-        pass
+    def _mark(self, mark: Mark | None = None) -> None:
+        self._facts.put(CLOCK, "", self._now, self._now + KEEP_EVIDENCE_S)
 
     def _reserve(self, operation: Reserve) -> Reservation | Refusal:
         for charge in operation.charges:
@@ -149,15 +174,13 @@ class Batch:
         rest = after_failure(Rest(failure.scope, *value) if value else None, failure, self._now)
         value = (rest.until, rest.since, rest.failures, rest.reason, rest.failed_at)
         self._facts.put(REST, failure.scope, value, max(rest.until, rest.failed_at) + FORGET_S)
-        self._facts.drop(LEASE, failure.scope)
         return rest
 
     def _lease(self, lease: Lease) -> bool:
-        if any((self._facts.get(LEASE, name) or 0.0) > self._now for name in lease.names):
+        if any(self._holder(name) for name in lease.names):
             return False
-        until = self._now + lease.seconds
         for name in lease.names:
-            self._facts.put(LEASE, name, until, until)
+            self._hold(name, lease.token, lease.seconds)
         return True
 
     # --- what is written -------------------------------------------------------------------------------------------------
@@ -175,7 +198,6 @@ class Batch:
             self._put(reading.counter, slots)
 
     def _recover(self, recovery: Recovery) -> None:
-        self._facts.drop(LEASE, recovery.scope)
         value = self._facts.get(REST, recovery.scope)
         if value and Rest(recovery.scope, *value).since <= recovery.began_at:
             self._facts.drop(REST, recovery.scope)
@@ -186,7 +208,12 @@ class Batch:
         self._facts.put(EVIDENCE, lesson.model, (sums, self._now), self._now + KEEP_EVIDENCE_S)
 
     def _release(self, release: Release) -> None:
-        self._facts.drop(LEASE, release.name)
+        if self._holder(release.name) == release.token:
+            self._facts.drop(LEASE, release.name)
+
+    def _extend(self, extension: Extension) -> None:
+        if self._holder(extension.name) == extension.token:
+            self._hold(extension.name, extension.token, extension.seconds)
 
     def _note(self, note: Note) -> None:
         self._notes[note.key] = (note.value, self._now + note.ttl_s)
@@ -196,6 +223,17 @@ class Batch:
 
     def _enter(self, entries: Entries) -> None:
         keep_entries(self._database, entries)
+
+    # --- leases ----------------------------------------------------------------------------------------------------------
+
+    def _holder(self, name: str) -> str | None:
+        """Return the token that holds a lease now, None where it is free."""
+        until, token = self._facts.get(LEASE, name) or (0.0, None)
+        return token if until > self._now else None
+
+    def _hold(self, name: str, token: str, seconds: float) -> None:
+        until = self._now + seconds
+        self._facts.put(LEASE, name, (until, token), until)
 
     # --- counters --------------------------------------------------------------------------------------------------------
 
@@ -213,7 +251,7 @@ class Batch:
         self._put(counter, slots)
 
     _HOW: dict[type, Callable[[Batch, Any], Any]] = {
-        Nothing: _nothing,
+        Mark: _mark,
         Reserve: _reserve,
         Count: _count,
         Failure: _fail,
@@ -223,6 +261,7 @@ class Batch:
         Recovery: _recover,
         Lesson: _learn,
         Release: _release,
+        Extension: _extend,
         Note: _note,
         Tally: _tally,
         Entries: _enter,
@@ -239,10 +278,10 @@ def touched(operation: Operation) -> Iterator[Name]:
         case Adjustment(counter=counter) | Reading(counter=counter):
             yield COUNT, counter
         case Failure(scope=scope) | Recovery(scope=scope):
-            yield from ((REST, scope), (LEASE, scope))
+            yield REST, scope
         case Lease(names):
             yield from ((LEASE, name) for name in names)
-        case Release(name):
+        case Release(name) | Extension(name):
             yield LEASE, name
         case Lesson(model=model):
             yield EVIDENCE, model

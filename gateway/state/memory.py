@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import threading
 import time
+import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gateway.state.base import (
     CORRECTION,
     FORGET_S,
+    NOTHING,
     OTHERS,
     Adjustment,
     Change,
     Charge,
     Entries,
     Evidence,
+    Extension,
     Failure,
     Figures,
     LearnedLimit,
@@ -35,6 +38,8 @@ from gateway.state.base import (
     Tally,
 )
 
+MOST_NOTES = 2000  # the oldest go first
+
 
 @dataclass
 class Period:
@@ -45,15 +50,17 @@ class Period:
 
 
 class MemoryStore(StateStore):
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+    """`known`: what it begins with, but for counters. No more than MOST_NOTES are kept."""
+
+    def __init__(self, clock: Callable[[], float] = time.time, known: Snapshot = NOTHING) -> None:
         self._clock = clock
         self._lock = threading.RLock()
         self._slots: dict[str, dict[int, Slot]] = {}
         self._unseen: dict[str, dict[int, Slot]] = {}  # of `count`
-        self._limits: dict[str, LearnedLimit] = {}
-        self._rests: dict[str, Rest] = {}
-        self._leases: dict[str, float] = {}
-        self._evidence: dict[str, Evidence] = {}
+        self._limits = dict(known.limits)
+        self._rests = dict(known.rests)
+        self._leases = {name: (until, "") for name, until in known.leases.items()}  # when it ends, and its token
+        self._evidence = dict(known.evidence)
         self._notes: dict[str, tuple[str, float]] = {}
         self._periods: dict[tuple[str, int], Period] = {}
         self._journals: dict[str, list[tuple[float, str]]] = {}
@@ -70,7 +77,7 @@ class MemoryStore(StateStore):
                 {counter: slots for counter, slots in counts.items() if slots},
                 {counter: limit for counter, limit in self._limits.items() if limit.until > now},
                 {scope: rest for scope, rest in self._rests.items() if not is_forgotten(rest, now)},
-                {name: until for name, until in self._leases.items() if until > now},
+                {name: until for name, (until, _) in self._leases.items() if until > now},
                 dict(self._evidence),
             )
 
@@ -99,16 +106,15 @@ class MemoryStore(StateStore):
         with self._lock:
             rest = after_failure(self._rests.get(failure.scope), failure, self.now())
             self._rests[failure.scope] = rest
-            self._leases.pop(failure.scope, None)
             return rest
 
-    def lease(self, names: Sequence[str], seconds: float) -> bool:
-        now = self.now()
+    def lease(self, names: Sequence[str], seconds: float) -> str | None:
+        now, token = self.now(), new_token()
         with self._lock:
-            if any(self._leases.get(name, 0.0) > now for name in names):
-                return False
-            self._leases.update(dict.fromkeys(names, now + seconds))
-            return True
+            if any(name in self._leases and self._leases[name][0] > now for name in names):
+                return None
+            self._leases.update(dict.fromkeys(names, (now + seconds, token)))
+            return token
 
     def write(self, changes: Sequence[Change]) -> None:
         with self._lock:
@@ -150,16 +156,22 @@ class MemoryStore(StateStore):
             case Reading():
                 self._correct(change)
             case Recovery(scope, began_at):
-                self._leases.pop(scope, None)
                 known = self._rests.get(scope)
                 if known and known.since <= began_at:
                     del self._rests[scope]
             case Lesson():
                 self._learn(change)
-            case Release(name):
-                self._leases.pop(name, None)
+            case Release(name, token):
+                if self._holds(name, token):
+                    del self._leases[name]
+            case Extension(name, token, seconds):
+                if self._holds(name, token):
+                    self._leases[name] = self.now() + seconds, token
             case Note(key, value, ttl_s):
+                self._notes.pop(key, None)
                 self._notes[key] = (value, self.now() + ttl_s)
+                while len(self._notes) > MOST_NOTES:
+                    del self._notes[next(iter(self._notes))]
             case Tally():
                 self._tally(change)
             case Entries(journal, entries, most):
@@ -191,6 +203,10 @@ class MemoryStore(StateStore):
         group = group_of(tally, {of for of, _ in period.sums})
         add_amounts(period.sums.setdefault((group, tally.key), {}), tally.amounts)
 
+    def _holds(self, name: str, token: str) -> bool:
+        until, holder = self._leases.get(name, (0.0, ""))
+        return holder == token and until > self.now()
+
     def _learn(self, lesson: Lesson) -> None:
         now = self.now()
         known = self._evidence.get(lesson.model, Evidence((0.0,) * len(lesson.values), now))
@@ -200,6 +216,16 @@ class MemoryStore(StateStore):
 # --- what every store computes the same way where its data is in Python's hands ----------------------------------------
 
 
+def new_token() -> str:
+    """Return a name that nobody else has."""
+    return uuid.uuid4().hex
+
+
+def has_notes(changes: Iterable[Change]) -> bool:
+    """Return whether there are notes among changes: a client may ask for them in its next request, of another process."""
+    return any(isinstance(change, Note) for change in changes)
+
+
 def drop_what_is_over(slots: dict[int, Slot], now: float) -> None:
     for number in [slot.number for slot in slots.values() if slot.counts_until <= now]:
         del slots[number]
@@ -207,7 +233,8 @@ def drop_what_is_over(slots: dict[int, Slot], now: float) -> None:
 
 def add_to(slots: dict[int, Slot], number: int, amount: int, counts_until: float) -> None:
     known = slots.get(number, Slot(number, 0, counts_until))
-    slots[number] = Slot(number, max(0, known.used + amount), max(known.counts_until, counts_until))
+    ends = max(known.counts_until, counts_until) if amount > 0 else known.counts_until
+    slots[number] = Slot(number, max(0, known.used + amount), ends)
 
 
 def fits_at(charge: Charge, slots: Iterable[Slot]) -> float | None:

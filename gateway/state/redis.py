@@ -7,8 +7,11 @@ over expires by itself, or is dropped by the next snapshot.
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -16,8 +19,9 @@ from typing import Any
 
 import redis
 from redis.commands.core import Script
-from redis.connection import ConnectionPool, SSLConnection, parse_url
-from redis.exceptions import DataError, NoScriptError, RedisError
+from redis.connection import Connection, ConnectionPool, SSLConnection, parse_url
+from redis.exceptions import ConnectionError as NoConnection
+from redis.exceptions import DataError, NoScriptError, ReadOnlyError, RedisError
 
 from gateway.errors import StateError
 from gateway.state.base import (
@@ -30,6 +34,7 @@ from gateway.state.base import (
     Charge,
     Entries,
     Evidence,
+    Extension,
     Failure,
     Figures,
     LearnedLimit,
@@ -48,26 +53,25 @@ from gateway.state.base import (
     StateStore,
     Tally,
 )
-from gateway.state.memory import fits_at, is_forgotten
+from gateway.state.memory import fits_at, has_notes, is_forgotten, new_token
 from gateway.state.writer import Do, Writer
 
+CONNECT_S = 2.0  # for the server to take a connection; nobody waits for that
 KEEP_EVIDENCE_S = 30 * 86400.0  # a model that nobody used for so long is learned anew
 INDEX, LIMITS, RESTS, LEASES, EVIDENCE = "gw:counters", "gw:limits", "gw:rests", "gw:leases", "gw:evidence"
 COUNTER, UNSEEN, NOTE, JOURNAL = "gw:count:", "gw:unseen:", "gw:note:", "gw:journal:"
 SERIES, FIGURES, GROUPS = "gw:series:", "gw:figures:", "gw:groups:"
 MARK = "\x1f"  # between a series and a slot
 KEEP_JOURNAL_S = 30 * 86400.0  # after its last entry
-SCRIPTS = (
-    *("reserve", "count", "adjust", "correct", "fail", "recover", "lease", "learn", "tally", "enter", "figures"),
-    "snapshot",
-)
+PING, PING_KEPT_MS = "gw:ping", 60_000
 ABOUT_COUNTERS = ("reserve", "count", "adjust", "correct")
+SCRIPTS = (*ABOUT_COUNTERS, "fail", "recover", "lease", "hold", "learn", "tally", "enter", "figures", "snapshot")
 
 Command = tuple[Any, ...]
 
 
 class RedisStore(StateStore):
-    """Connections are opened at first use, so after the fork. `on_lost` is told how many written changes were not kept.
+    """Connections are opened at first use, so after the fork. `on_trouble`: see `store_from_url`.
 
     `clock`: instead of the server's, for tests.
 
@@ -78,18 +82,18 @@ class RedisStore(StateStore):
         self,
         url: str,
         clock: Callable[[], float] | None = None,
-        on_lost: Callable[[int], None] = lambda count: None,
+        on_trouble: Callable[[int], None] = lambda lost: None,
         *,
         tls_verify: bool = True,
     ) -> None:
         self._redis = redis.Redis(connection_pool=build_pool(url, tls_verify=tls_verify))
         self._scripts: dict[str, Script] = {name: self._redis.register_script(load_script(name)) for name in SCRIPTS}
-        self._clock = clock or time.time
-        self._offset_s = 0.0  # what the server's clock is ahead of ours
+        self._clock = clock or time.monotonic  # nobody sets this one
+        self._offset_s = 0.0 if clock else time.time() - time.monotonic()  # what the server's clock is ahead of it
         self._in_time = clock is not None  # whether the offset is known
         self._follows_server = clock is None
-        self._on_lost = on_lost
-        self._writer = Writer(self._transaction, on_lost)
+        self._on_trouble = on_trouble
+        self._writer = Writer(self._transaction, on_trouble)
 
     def now(self) -> float:
         return self._clock() + self._offset_s
@@ -98,6 +102,9 @@ class RedisStore(StateStore):
         asked_at, now = self._clock(), self._synced_now()
         with answered():
             answer = self._run("snapshot", [INDEX, LIMITS, RESTS, LEASES, EVIDENCE], [now, COUNTER])
+            return self._read_snapshot(answer, asked_at, now)
+
+    def _read_snapshot(self, answer: str, asked_at: float, now: float) -> Snapshot:
         server_time, counts, limits, rests, leases, evidence = json.loads(answer)
         self._follow(server_time, asked_at)
         slots = {counter: unpack_slots(packed, now) for counter, packed in in_pairs(counts)}
@@ -108,7 +115,7 @@ class RedisStore(StateStore):
             {counter: some for counter, some in slots.items() if some},
             {counter: limit for counter, limit in known_limits.items() if limit.until > now},
             {scope: rest for scope, rest in known_rests.items() if not is_forgotten(rest, now)},
-            {name: float(until) for name, until in in_pairs(leases) if float(until) > now},
+            {name: until for name, packed in in_pairs(leases) if (until := unpack_lease(packed)) > now},
             {model: unpack_evidence(packed) for model, packed in in_pairs(evidence)},
         )
 
@@ -119,33 +126,33 @@ class RedisStore(StateStore):
             arguments += [charge.counter, charge.slot, charge.amount, charge.limit, charge.counts_until]
         with answered():
             answer = self._run("reserve", [INDEX, *(COUNTER + charge.counter for charge in charges)], arguments)
-        if not answer:
-            return Reservation(tuple(charges))
-        refused = charges[int(answer[0]) - 1]
-        return Refusal(refused, fits_at(refused, unpack_slots(answer[1:], now)))
+            if not answer:
+                return Reservation(tuple(charges))
+            refused = charges[int(answer[0]) - 1]
+            return Refusal(refused, fits_at(refused, unpack_slots(answer[1:], now)))
 
     def count(self, charge: Charge) -> Room | Refusal:
         now = self._synced_now()
         arguments = [now, charge.slot, charge.amount, charge.limit, charge.counts_until]
         with answered():
             refused, *rest = self._run("count", [UNSEEN + charge.counter], arguments)
-        if refused:
-            return Refusal(charge, fits_at(charge, unpack_slots(rest, now)))
-        return Room(rest[0], float(rest[1]))
+            if refused:
+                return Refusal(charge, fits_at(charge, unpack_slots(rest, now)))
+            return Room(rest[0], float(rest[1]))
 
     def fail(self, failure: Failure) -> Rest:
         now = self._synced_now()
         arguments = [now, failure.scope, failure.began_at, failure.reason, FORGET_S, *failure.rests_s]
         with answered():
-            return unpack_rest(failure.scope, self._run("fail", [RESTS, LEASES], arguments))
+            return unpack_rest(failure.scope, self._run("fail", [RESTS], arguments))
 
-    def lease(self, names: Sequence[str], seconds: float) -> bool:
-        now = self._synced_now()
+    def lease(self, names: Sequence[str], seconds: float) -> str | None:
+        now, token = self._synced_now(), new_token()
         with answered():
-            return bool(self._run("lease", [LEASES], [now, now + seconds, *names]))
+            return token if self._run("lease", [LEASES], [now, now + seconds, token, *names]) else None
 
     def write(self, changes: Sequence[Change]) -> None:
-        self._writer.submit(changes)
+        self._writer.submit(changes, at_once=has_notes(changes))
 
     def recall(self, keys: Sequence[str]) -> dict[str, str]:
         if not keys:
@@ -158,11 +165,11 @@ class RedisStore(StateStore):
         begins = "" if group is None else pack_row(group, "").removesuffix('""]')
         with answered():
             answer = self._run("figures", [SERIES + series], [f"{FIGURES}{series}{MARK}", first_slot, last_slot, begins])
-        return {
-            Place(int(slot), *json.loads(row)): json.loads(amounts)
-            for slot, rows in in_pairs(json.loads(answer))
-            for row, amounts in in_pairs(rows)
-        }
+            return {
+                Place(int(slot), *json.loads(row)): json.loads(amounts)
+                for slot, rows in in_pairs(json.loads(answer))
+                for row, amounts in in_pairs(rows)
+            }
 
     def newest(self, journal: str, count: int) -> list[str]:
         with answered():
@@ -171,7 +178,11 @@ class RedisStore(StateStore):
 
     def ping(self) -> None:
         with answered():
-            self._redis.ping()
+            try:
+                self._redis.set(PING, "", px=PING_KEPT_MS)  # a full server or a replica still answers what only reads
+            except ReadOnlyError:
+                self._redis.connection_pool.disconnect(inuse_connections=False)  # its name may be another server's by now
+                raise
 
     def close(self) -> None:
         self._writer.close()
@@ -202,21 +213,29 @@ class RedisStore(StateStore):
 
     @contextmanager
     def _transaction(self) -> Iterator[Do]:
-        """What the writer's thread does a batch in. There is nothing to undo: each command stands or falls by itself."""
+        """What the writer's thread does a batch in. There is nothing to undo: each command stands or falls by itself.
+
+        A server that takes nothing says so before, so that the batch can be tried again whole.
+        """
+        self.ping()
         yield self._keep
 
     def _keep(self, changes: Sequence[Change]) -> list[Any]:
         now = self._synced_now()
         commands = [self._command(change, now) for change in changes]
-        with mapped_errors():
+        try:
             answers = self._send(commands)
             missing = [command for command, answer in zip(commands, answers, strict=True) if isinstance(answer, NoScriptError)]
             if missing:  # a server that is new or was emptied
                 for script in self._scripts.values():
                     self._redis.script_load(script.script)
                 answers = [answer for answer in answers if not isinstance(answer, NoScriptError)] + self._send(missing)
+        except (RedisError, OSError) as error:
+            if isinstance(error, DataError):
+                raise
+            answers = [error] * len(changes)  # some may have been kept: a second time they would count twice
         if failed := sum(isinstance(answer, Exception) for answer in answers):
-            self._on_lost(failed)
+            self._on_trouble(failed)
         return answers
 
     def _send(self, commands: Sequence[Command]) -> list[Any]:
@@ -234,13 +253,15 @@ class RedisStore(StateStore):
                 said = [limit_until if limit is not None else 0.0, "" if used is None else used, until]
                 return self._call("correct", keys, now, counter, CORRECTION, "" if limit is None else limit, *said)
             case Recovery(scope, began_at):
-                return self._call("recover", [RESTS, LEASES], scope, began_at)
+                return self._call("recover", [RESTS], scope, began_at)
             case Lesson(model, values, half_life_s, forget):
                 positions = [position + 1 for position in forget]
                 keep_until = now + KEEP_EVIDENCE_S
                 return self._call("learn", [EVIDENCE], now, keep_until, model, half_life_s, len(values), *values, *positions)
-            case Release(name):
-                return "HDEL", LEASES, name
+            case Release(name, token):
+                return self._call("hold", [LEASES], now, name, token, "")
+            case Extension(name, token, seconds):
+                return self._call("hold", [LEASES], now, name, token, now + seconds)
             case Note(key, value, ttl_s):
                 return "SET", NOTE + key, value, "PX", max(1, round(ttl_s * 1000))
             case Tally(series, slot, key, amounts, keep_until, group, most_groups):
@@ -258,6 +279,54 @@ class RedisStore(StateStore):
         return "EVALSHA", self._scripts[name].sha, len(keys), *keys, *arguments
 
 
+class _ConnectsAside:
+    """Connects in a thread of its own: a name, a handshake and a password take what they take, but nobody waits for longer
+    than WAIT_S. What comes later is there for whoever asks next.
+    """
+
+    _connecting: Future[None] | None = None
+
+    def connect(self) -> None:
+        if self._connecting is None:
+            if self.is_connected:  # type: ignore[attr-defined]
+                return
+            self._connecting = start_aside(super().connect)  # type: ignore[misc]
+        connecting = self._connecting
+        try:
+            connecting.result(WAIT_S)
+        except FutureTimeout:
+            raise NoConnection("not connected yet") from None
+        finally:
+            if connecting.done():
+                self._connecting = None
+
+
+class Link(_ConnectsAside, Connection):
+    pass
+
+
+class TlsLink(_ConnectsAside, SSLConnection):
+    pass
+
+
+def start_aside(call: Callable[[], None]) -> Future[None]:
+    """Call something in a thread of its own. :raises NoConnection: no thread can be had."""
+    answer: Future[None] = Future()
+
+    def run() -> None:
+        try:
+            call()
+            answer.set_result(None)
+        except BaseException as error:
+            answer.set_exception(error)
+
+    try:
+        threading.Thread(target=run, name="state-connect", daemon=True).start()
+    except RuntimeError:
+        raise NoConnection("no thread to connect in") from None
+    return answer
+
+
 def build_pool(url: str, *, tls_verify: bool) -> ConnectionPool:
     """Return connections to be, none of which waits longer than WAIT_S for anything, or tries twice."""
     options: dict[str, Any] = parse_url(url) | {  # type: ignore[no-untyped-call]  # ours go first: an URL may ask for other time-outs
@@ -266,11 +335,13 @@ def build_pool(url: str, *, tls_verify: bool) -> ConnectionPool:
         "max_connections": 10_000,  # a thread uses one at a time: the threads are the limit
         "protocol": 2,  # another round trip less
         "retry": None,
-        "socket_connect_timeout": WAIT_S,
+        "socket_connect_timeout": CONNECT_S,
         "socket_timeout": WAIT_S,
     }
     if options.get("connection_class") is SSLConnection:
-        options["ssl_cert_reqs"] = "required" if tls_verify else "none"
+        options |= {"connection_class": TlsLink, "ssl_cert_reqs": "required" if tls_verify else "none"}
+    else:
+        options["connection_class"] = Link
     pool = ConnectionPool(**options)
     pool.make_connection()  # says now, and not at each use, that there is no such option; connects nothing
     return pool
@@ -296,11 +367,11 @@ def mapped_errors() -> Iterator[None]:
 
 @contextmanager
 def answered() -> Iterator[None]:
-    """Let whatever went wrong be a StateError."""
+    """Let whatever went wrong be a StateError, an answer that is none of ours too."""
     try:
         with mapped_errors():
             yield
-    except (DataError, UnicodeError) as error:
+    except (DataError, ValueError, TypeError) as error:
         raise StateError(f"Redis cannot be asked this: {type(error).__name__}") from error
 
 
@@ -336,6 +407,10 @@ def unpack_rest(scope: str, packed: str) -> Rest:
 def pack_row(group: str, key: str) -> str:
     """Return the name of figures within their slot: a group's begin alike."""
     return json.dumps([group, key], ensure_ascii=False, separators=(",", ":"))
+
+
+def unpack_lease(packed: str) -> float:
+    return float(packed.partition(" ")[0])
 
 
 def unpack_evidence(packed: str) -> Evidence:

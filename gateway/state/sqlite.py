@@ -6,10 +6,7 @@ beside the database: SQLite's own waiting sleeps up to 100 ms at a time. Reads h
 
 from __future__ import annotations
 
-import fcntl
-import os
 import sqlite3
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -30,34 +27,40 @@ from gateway.state.base import (
     Snapshot,
     StateStore,
 )
-from gateway.state.batch import Batch, Count, Lease, Nothing, Reserve
+from gateway.state.batch import Batch, Count, Lease, Mark, Reserve
+from gateway.state.file import BAD_VALUE, Damaged, File, prepare
+from gateway.state.memory import has_notes, new_token
 from gateway.state.writer import Do, Writer
 
 PRUNE_S = 60.0  # between two clean-ups of a process
-BAD_VALUE = (sqlite3.DataError, sqlite3.IntegrityError, sqlite3.InterfaceError, sqlite3.ProgrammingError)
 
 
 class SqliteStore(StateStore):
-    """Opened at first use. `on_lost` is told how many written changes could not be kept."""
+    """Opened at first use. `on_trouble`: see `store_from_url`."""
 
     def __init__(
         self,
         path: str | Path,
         clock: Callable[[], float] = time.time,
-        on_lost: Callable[[int], None] = lambda count: None,
+        on_trouble: Callable[[int], None] = lambda lost: None,
     ) -> None:
         self._clock = clock
-        self._writing = File(Path(path))
-        self._reading = File(Path(path))
+        # A verb may wait for a connection, and then for another program; and is to hear of that before its time is up.
+        self._writing = File(Path(path), WAIT_S / 2)
+        self._reading = File(Path(path), WAIT_S / 2)
+        self._suspected = False  # a reader met what it could not read
         self._prune_mono = 0.0
-        self._writer = Writer(self._transaction, on_lost, self._writing.close)
+        self._writer = Writer(self._transaction, on_trouble, self._writing.close)
 
     def now(self) -> float:
         return self._clock()
 
     def snapshot(self) -> Snapshot:
         with self._reader() as database:
-            return tables.read_snapshot(database, self._clock())
+            snapshot, back_s = tables.read_snapshot(database, self._clock())
+        if back_s:
+            self._writer.submit([Mark()])  # the file follows the clock with the next transaction
+        return snapshot
 
     def reserve(self, charges: Sequence[Charge]) -> Reservation | Refusal:
         answer: Reservation | Refusal = self._writer.ask(Reserve(tuple(charges)))
@@ -71,12 +74,12 @@ class SqliteStore(StateStore):
         answer: Rest = self._writer.ask(failure)
         return answer
 
-    def lease(self, names: Sequence[str], seconds: float) -> bool:
-        answer: bool = self._writer.ask(Lease(tuple(names), seconds))
-        return answer
+    def lease(self, names: Sequence[str], seconds: float) -> str | None:
+        token = new_token()
+        return token if self._writer.ask(Lease(tuple(names), seconds, token)) else None
 
     def write(self, changes: Sequence[Change]) -> None:
-        self._writer.submit(changes)
+        self._writer.submit(changes, at_once=has_notes(changes))
 
     def recall(self, keys: Sequence[str]) -> dict[str, str]:
         if not keys:
@@ -94,8 +97,7 @@ class SqliteStore(StateStore):
             return figures.read_newest(database, journal, count)
 
     def ping(self) -> None:
-        with self._reader() as database:
-            database.execute("SELECT 1 FROM facts LIMIT 1").fetchone()
+        self._writer.ask(Mark())
 
     def close(self) -> None:
         self._writer.close()
@@ -103,30 +105,33 @@ class SqliteStore(StateStore):
 
     @contextmanager
     def _reader(self) -> Iterator[sqlite3.Connection]:
-        """Hold the reading connection, for one statement."""
+        """Hold the reading connection, for one statement and what is made of its answer."""
+        if not self._reading.is_open():
+            self._writer.ask(Mark())  # so that the file is there, and fit
         try:
-            with self._reading.guarded(self._wait_for_tables) as database:
+            with self._reading.guarded() as database:
                 yield database
         except (*BAD_VALUE, OverflowError, UnicodeError) as error:
             raise StateError(f"SQLite cannot hold what is asked for: {type(error).__name__}") from error
+        except (Damaged, TypeError, ValueError, LookupError) as error:
+            self._suspected = True
+            self._writer.submit([Mark()])  # the next transaction looks at it
+            raise StateError(f"the SQLite file cannot be read: {error}") from error
 
     @contextmanager
     def _transaction(self) -> Iterator[Do]:
         """What the writer's thread does a batch in: all of it is kept when the block ends, nothing when it raises."""
-        with self._writing.locked(), self._writing.guarded(prepare) as database:
-            database.execute("BEGIN IMMEDIATE")
+        with self._writing.locked():
+            if self._suspected:
+                self._suspected = False
+                self._writing.set_aside_if_damaged()
             try:
-                yield lambda operations: Batch(database, self._clock(), operations).run()
-                self._prune(database)
-                database.execute("COMMIT")
-            except BaseException:
-                with suppress(sqlite3.Error):
-                    database.execute("ROLLBACK")
+                with self._writing.guarded(prepare) as database, atomically(database):
+                    yield lambda operations: Batch(database, self._clock(), operations).run()
+                    self._prune(database)
+            except Damaged:
+                self._writing.set_aside_if_damaged()
                 raise
-
-    def _wait_for_tables(self, database: sqlite3.Connection) -> None:
-        if version_of(database) != tables.VERSION:
-            self._writer.ask(Nothing())
 
     def _prune(self, database: sqlite3.Connection) -> None:
         if time.monotonic() >= self._prune_mono:
@@ -135,109 +140,14 @@ class SqliteStore(StateStore):
                 self._prune_mono = time.monotonic() + PRUNE_S
 
 
-class File:
-    """A connection to the database file, for one thread at a time. It is opened anew when it broke or the file is another."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._lock_path = Path(f"{path}.lock")
-        self._lock_file = -1
-        self._in_use = threading.Lock()
-        self._connection: sqlite3.Connection | None = None
-        self._identity: tuple[int, int] | None = None  # of the file that the connection has open
-
-    @contextmanager
-    def guarded(self, prepare: Callable[[sqlite3.Connection], None]) -> Iterator[sqlite3.Connection]:
-        """Hold the connection; a new one is prepared first.
-
-        Blocks for at most WAIT_S until it is free.
-
-        :raises StateError: the file cannot be used. What SQLite cannot hold raises other exceptions.
-        """
-        if not self._in_use.acquire(timeout=WAIT_S):
-            raise StateError("the SQLite file is busy")
-        try:
-            yield self._opened(prepare)
-        except BAD_VALUE:
-            raise
-        except (sqlite3.Error, OSError, StateError) as error:
-            self._disconnect()
-            raise StateError(f"the SQLite file cannot be used: {error}") from error
-        finally:
-            self._in_use.release()
-
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the lock between processes. Blocks until it is free: only for a thread that nobody has to wait for."""
-        try:
-            if self._lock_file < 0 or identity(self._lock_file) != identity(self._lock_path):
-                self._unlock()
-                self._lock_path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                self._lock_file = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            fcntl.flock(self._lock_file, fcntl.LOCK_EX)
-        except OSError as error:
-            raise StateError(f"the SQLite store cannot be locked: {error}") from error
-        try:
-            yield
-        finally:
-            fcntl.flock(self._lock_file, fcntl.LOCK_UN)
-
-    def close(self) -> None:
-        """Let go of the file, unless it is in use for longer than WAIT_S."""
-        if self._in_use.acquire(timeout=WAIT_S):
-            self._disconnect()
-            self._unlock()
-            self._in_use.release()
-
-    def _opened(self, prepare: Callable[[sqlite3.Connection], None]) -> sqlite3.Connection:
-        if self._connection is not None and self._identity == identity(self._path):
-            return self._connection
-        self._disconnect()
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._path.touch(mode=0o600)  # an empty file is an empty database
-        database = sqlite3.connect(self._path, timeout=WAIT_S, isolation_level=None, check_same_thread=False)
-        try:
-            prepare(database)
-        except BaseException:
-            database.close()
-            raise
-        self._connection, self._identity = database, identity(self._path)
-        return database
-
-    def _disconnect(self) -> None:
-        if self._connection is not None:
-            with suppress(sqlite3.Error):
-                self._connection.close()
-        self._connection = None
-
-    def _unlock(self) -> None:
-        if self._lock_file >= 0:
-            os.close(self._lock_file)
-            self._lock_file = -1
-
-
-def identity(file: Path | int) -> tuple[int, int] | None:
-    """Return which file this is, None where there is none."""
+@contextmanager
+def atomically(database: sqlite3.Connection) -> Iterator[None]:
+    """Keep all of what is done to the database in the block, or nothing where it raises."""
+    database.execute("BEGIN IMMEDIATE")
     try:
-        status = os.stat(file)
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
-
-
-def prepare(database: sqlite3.Connection) -> None:
-    """Make a file ready for writing; state of another version is not worth keeping."""
-    names = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    if not names <= tables.OURS:
-        raise StateError("it belongs to another program")
-    database.execute("PRAGMA journal_mode = WAL")
-    database.execute("PRAGMA synchronous = NORMAL")
-    if version_of(database) != tables.VERSION:
-        database.execute("BEGIN IMMEDIATE")
-        tables.create(database)
+        yield
         database.execute("COMMIT")
-
-
-def version_of(database: sqlite3.Connection) -> int:
-    version: int = database.execute("PRAGMA user_version").fetchone()[0]
-    return version
+    except BaseException:
+        with suppress(sqlite3.Error):
+            database.execute("ROLLBACK")
+        raise

@@ -1,7 +1,8 @@
 """One thread a process that writes: whoever waits with it shares one transaction.
 
 Asks are answered, and wake it at once; submitted changes are gathered for WRITE_BEHIND_S, and nobody waits for them. Within
-a transaction the changes come first, in the order given: what a thread submitted is kept before what it then asks for.
+a transaction the changes come first, in the order given: what a thread submitted is kept before what it then asks for. While
+the store is down, asks fail and changes wait.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from gateway.state.base import WAIT_S, WRITE_BEHIND_S
 
 MAX_WAITING = 20_000  # changes: a store that keeps nothing must not fill the memory
 MAX_TOGETHER = 500  # changes of one transaction: asks that wait for it wait for all of them
+RETRY_S = 0.5  # between two tries to write to a store that is down
 CLOSE_S = 1.0  # for what is pending when the process ends
 
 Do = Callable[[Sequence[Any]], Sequence[Any]]  # does operations within a transaction, and returns an answer for each
@@ -40,40 +42,41 @@ class Work(NamedTuple):
 class Writer:
     """The thread starts at first use, and again after `close`.
 
-    `transaction` is entered in the thread alone. A StateError of it means that nothing was kept, and the store is down. Any
-    other exception means that something in it cannot be kept: it is then repeated in halves, down to what is to blame.
-    `on_lost` is told how many submitted changes were not kept. `on_end` is called in the thread as it ends.
+    `transaction` is entered in the thread alone. A StateError of it means that nothing was kept, and the store is down:
+    changes are tried again later. Any other exception means that something in it cannot be kept: it is then repeated in
+    halves, down to what is to blame. `on_trouble` is told how many changes are lost for good, 0 where they only wait.
+    `on_end` is called in the thread as it ends.
     """
 
     def __init__(
-        self, transaction: Transaction, on_lost: Callable[[int], None], on_end: Callable[[], None] = lambda: None
+        self, transaction: Transaction, on_trouble: Callable[[int], None], on_end: Callable[[], None] = lambda: None
     ) -> None:
         self._transaction = transaction
-        self._on_lost = on_lost
+        self._on_trouble = on_trouble
         self._on_end = on_end
         self._wake = threading.Condition(threading.Lock())
         self._changes: deque[Work] = deque()
         self._asks: list[Work] = []
         self._due_mono = 0.0  # when the oldest change has been gathered for long enough
+        self._down = False  # the last transaction failed
         self._thread: threading.Thread | None = None
         self._stopping = False
         atexit.register(weakly(self.close))
 
-    def submit(self, changes: Sequence[Any]) -> None:
-        """Have these kept soon. Does not block. Of more than MAX_WAITING the oldest are lost."""
+    def submit(self, changes: Sequence[Any], *, at_once: bool = False) -> None:
+        """Have these kept soon, or as soon as can be. Does not block. Of more than MAX_WAITING the oldest are lost."""
         with self._wake:
             if not self._changes:
                 self._due_mono = time.monotonic() + WRITE_BEHIND_S
                 self._wake.notify()
             self._changes.extend(Work(change, None) for change in changes)
-            lost = max(0, len(self._changes) - MAX_WAITING)
-            for _ in range(lost):
-                self._changes.popleft()
-            if len(self._changes) >= MAX_TOGETHER:
+            lost = self._drop_oldest()
+            if (at_once or len(self._changes) >= MAX_TOGETHER) and not self._down:
+                self._due_mono = 0.0
                 self._wake.notify()
             self._start()
         if lost:
-            self._lose(lost)
+            self._tell(lost)
 
     def ask(self, operation: Any) -> Any:
         """Do this now and return its answer. Blocks for at most WAIT_S.
@@ -95,13 +98,23 @@ class Writer:
             raise StateError("the store is busy") from None
 
     def close(self) -> None:
-        """Have what is pending written, and the thread end. Blocks for at most CLOSE_S; the next use starts it again."""
+        """Have what is pending written, and the thread end. Blocks for at most CLOSE_S; the next use starts it again.
+
+        What cannot be written now is lost.
+        """
         with self._wake:
             self._stopping = True
             self._wake.notify()
             thread = self._thread
         if thread is not None:
             thread.join(CLOSE_S)
+
+    def _drop_oldest(self) -> int:
+        """Bound what waits; return how many changes that costs."""
+        lost = max(0, len(self._changes) - MAX_WAITING)
+        for _ in range(lost):
+            self._changes.popleft()
+        return lost
 
     def _start(self) -> None:
         self._stopping = False
@@ -115,7 +128,10 @@ class Writer:
 
     def _run(self) -> None:
         while works := self._take():
-            self._commit(works)
+            left = self._commit(works)
+            self._down = bool(left)
+            if left:
+                self._put_back(left)
 
     def _take(self) -> list[Work]:
         """Wait for work and return it; none where the thread is to end."""
@@ -135,38 +151,49 @@ class Writer:
         """Return for how many seconds changes may still be gathered."""
         if not self._changes:
             return WRITE_BEHIND_S
-        if self._stopping or len(self._changes) >= MAX_TOGETHER:
+        if self._stopping or (len(self._changes) >= MAX_TOGETHER and not self._down):
             return 0.0
         return self._due_mono - time.monotonic()
 
-    def _commit(self, works: Sequence[Work]) -> None:
+    def _commit(self, works: Sequence[Work]) -> list[Work]:
+        """Do what can be done; return the changes that are to be tried again."""
         try:
             with self._transaction() as do:
                 begun = [work for work in works if work.begins()]
                 answers = do([work.operation for work in begun])
         except StateError as error:
-            self._fail(works, str(error))
+            return self._fail(works, str(error))
         except Exception as error:
-            if len(works) == 1:
-                return self._fail(works, f"this cannot be kept: {type(error).__name__}")
-            half = len(works) // 2
-            self._commit(works[:half])
-            self._commit(works[half:])
-        else:
-            for work, answer in zip(begun, answers, strict=True):
-                if work.answer is not None:
-                    work.answer.set_result(answer)
+            if len(works) > 1:
+                half = len(works) // 2
+                return self._commit(works[:half]) + self._commit(works[half:])
+            if self._fail(works, f"this cannot be kept: {type(error).__name__}"):
+                self._tell(1)
+            return []
+        for work, answer in zip(begun, answers, strict=True):
+            if work.answer is not None:
+                work.answer.set_result(answer)
+        return []
 
-    def _fail(self, works: Sequence[Work], reason: str) -> None:
+    def _fail(self, works: Sequence[Work], reason: str) -> list[Work]:
+        """Tell those who wait; return the changes, for which nobody does."""
         for work in works:
             if work.answer is not None and work.begins():
                 work.answer.set_exception(StateError(reason))
-        if lost := sum(work.answer is None for work in works):
-            self._lose(lost)
+        return [work for work in works if work.answer is None]
 
-    def _lose(self, count: int) -> None:
+    def _put_back(self, works: Sequence[Work]) -> None:
+        with self._wake:
+            self._changes.extendleft(reversed(works))
+            self._due_mono = time.monotonic() + RETRY_S
+            lost = len(self._changes) if self._stopping else self._drop_oldest()
+            if self._stopping:
+                self._changes.clear()
+        self._tell(lost)
+
+    def _tell(self, lost: int) -> None:
         with suppress(Exception):
-            self._on_lost(count)
+            self._on_trouble(lost)
 
 
 def weakly(method: Callable[[], None]) -> Callable[[], None]:

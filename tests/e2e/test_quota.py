@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import threading
 import time
@@ -12,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.e2e.simulator import reply
+from tests.state.conftest import eventually
 
 pytestmark = pytest.mark.e2e
 
@@ -204,3 +206,29 @@ def test_a_store_that_is_down_fails_no_request(simulator, start_gateway, limited
     assert gateway.log().count('"message": "the state store does not answer') <= 2  # once a worker
     own_redis.resume()
     gateway.stop()
+
+
+def test_a_store_that_can_be_read_but_not_written_is_an_outage_with_an_end(simulator, start_gateway, limited, tmp_path):
+    gateway = start_gateway(limited, workers=1, data_dir=tmp_path / "state")
+    ok, down = {"status": "ok", "state_store": "ok"}, {"status": "degraded", "state_store": "down"}
+    eventually(lambda: gateway.get("/readyz").json, ok)
+    for outage in (1, 2):
+        other = sqlite3.connect(tmp_path / "state" / "state.sqlite3", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        eventually(lambda: gateway.get("/readyz").json, down)
+        eventually(lambda outage=outage: len(told_of_the_store(gateway)) == 2 * outage - 1)
+        assert {gateway.post("/v1/chat/completions", ASK).status for _ in range(LIMIT + 5)} == {200}
+        other.execute("ROLLBACK")
+        other.close()
+        eventually(lambda outage=outage: len(told_of_the_store(gateway)) == 2 * outage)
+        eventually(lambda: gateway.get("/readyz").json, ok)
+    (went, came), again = told_of_the_store(gateway)[:2], told_of_the_store(gateway)[2:]
+    assert [line["message"] for line in again] == [went["message"], came["message"]]
+    assert (went["level"], came["level"]) == ("error", "warning") and "locked" in went["why"]
+    assert 0 < came["lasted_s"] < 30 and came["calls_without_it"] >= LIMIT + 5
+    gateway.stop()
+
+
+def told_of_the_store(gateway):
+    lines = [json.loads(line) for line in gateway.log().splitlines() if line.startswith("{")]
+    return [line for line in lines if line["message"].startswith("the state store")]

@@ -71,7 +71,7 @@ def patience(monkeypatch) -> None:
 
 @pytest.fixture
 def lost() -> list[int]:
-    """What `on_lost` was told."""
+    """What `on_trouble` was told: how many changes are lost, 0 where they wait."""
     return []
 
 

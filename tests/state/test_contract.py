@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from gateway.state import writer as writer_module
 from gateway.state.base import (
     CORRECTION,
     FORGET_S,
@@ -14,6 +15,7 @@ from gateway.state.base import (
     Charge,
     Entries,
     Evidence,
+    Extension,
     Failure,
     LearnedLimit,
     Lesson,
@@ -29,7 +31,7 @@ from gateway.state.base import (
     Snapshot,
     Tally,
 )
-from tests.state.conftest import eventually, written
+from tests.state.conftest import eventually, patiently, written
 
 T0 = 1_800_000_000.25  # the clock's first moment
 TEXT = "a|b c:d/e\n%\x1f\u00fc\U0001f600'\""  # names may hold anything
@@ -352,22 +354,37 @@ def test_leases_end_by_themselves(store, clock):
     assert store.snapshot().leases == {"a": T0 + 20}
 
 
-def test_a_failure_a_recovery_and_a_release_end_a_lease(store):
-    store.lease(["failed", "late", "recovered", "released", "kept"], 10)
-    store.fail(Failure("failed", "x", T0, (30.0,)))
-    store.fail(Failure("failed", "x", T0 - 5, (30.0,)))
-    written(store, Recovery("recovered", T0), Release("released"), Release("unknown"))
-    assert set(store.snapshot().leases) == {"late", "kept"}
-    store.fail(Failure("late", "x", T0, (30.0,)))
-    assert store.lease(["late"], 10)
-    store.fail(Failure("late", "x", T0 - 5, (30.0,)))  # says nothing new, but the probe is over
-    assert store.lease(["failed", "late", "recovered", "released"], 10)
+def test_a_lease_is_ended_by_its_holder_alone(store, clock):
+    token = store.lease(["a", "b", "c"], 10)
+    written(store, Release("a", "other"), Release("a", ""), Release("b", token), Release("unknown", token))
+    store.fail(Failure("a", "x", T0, (30.0,)))  # of a call that began before the probe
+    written(store, Recovery("a", T0 - 1), Recovery("c", T0))
+    assert set(store.snapshot().leases) == {"a", "c"}
+    clock.pass_(10)
+    again = store.lease(["a", "b"], 10)
+    assert again and again != token
+    written(store, Release("a", token), Extension("b", token, 60))  # they are another's now
+    assert store.snapshot().leases == {"a": T0 + 20, "b": T0 + 20}
+    written(store, Release("a", again))
+    assert store.lease(["a"], 10) and not store.lease(["b"], 10)
+
+
+def test_a_lease_goes_on_while_its_holder_extends_it(store, clock):
+    token = store.lease(["a", "b"], 10)
+    clock.pass_(9)
+    written(store, Extension("a", token, 10), Extension("a", "other", 99), Extension("unknown", token, 10))
+    assert store.snapshot().leases == {"a": T0 + 19, "b": T0 + 10}
+    clock.pass_(5)
+    assert store.lease(["b"], 10) and not store.lease(["a"], 10)
+    clock.pass_(5)
+    written(store, Extension("a", token, 10))  # too late
+    assert "a" not in store.snapshot().leases and store.lease(["a"], 10)
 
 
 def test_of_a_hundred_threads_one_has_the_lease(store):
     store.ping()
     taken = []
-    threads = [threading.Thread(target=lambda: taken.append(store.lease(["m", "n"], 10))) for _ in range(100)]
+    threads = [threading.Thread(target=lambda: taken.append(bool(store.lease(["m", "n"], 10)))) for _ in range(100)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -406,6 +423,14 @@ def test_notes_are_recalled_until_they_expire(store, clock):
     assert store.recall(["a", "b", "never"]) == {"a": "one", "b": "three"}
     clock.pass_(0.05)
     eventually(lambda: store.recall(["short"]), {})  # Redis lets go of them by its own clock
+
+
+def test_a_note_is_not_gathered_with_others_since_the_next_request_may_ask_for_it(store, monkeypatch):
+    monkeypatch.setattr(writer_module, "WRITE_BEHIND_S", 600.0)
+    store.write([Adjustment("a", 1, 2, T0 + 60)])
+    store.remember("a", "one", 60)
+    eventually(lambda: patiently(store.recall, ["a"]), {"a": "one"})
+    assert used(store, "a") == 2
 
 
 def test_long_notes_come_back_whole(store):
@@ -499,8 +524,8 @@ def test_changes_are_kept_in_the_order_given(store):
     rests = (30.0,)
     store.fail(Failure("m", "x", T0, rests))
     store.write([Recovery("m", T0)])
-    assert store.lease(["m"], 5)  # asked in the meantime
-    written(store, Release("m"), Note("a", "1", 60), Note("a", "2", 60))
+    token = store.lease(["m"], 5)  # asked in the meantime
+    written(store, Release("m", token), Note("a", "1", 60), Note("a", "2", 60))
     assert not store.snapshot().rests and not store.snapshot().leases
     assert store.recall(["a"]) == {"a": "2"}
 

@@ -107,7 +107,8 @@ def test_an_ask_that_nobody_waits_for_any_more_is_not_done_later(hasty, book):
     assert book.kept == ["next"]
 
 
-def test_an_error_of_the_store_goes_to_each_asker_and_changes_are_counted(writer, book, lost):
+def test_an_error_of_the_store_goes_to_each_asker_and_changes_wait_for_its_end(writer, book, lost, monkeypatch):
+    monkeypatch.setattr(module, "RETRY_S", 0.01)
     book.gate.clear()
     book.down = StateError("disk full")
     errors = []
@@ -125,9 +126,45 @@ def test_an_error_of_the_store_goes_to_each_asker_and_changes_are_counted(writer
     book.gate.set()
     for thread in threads:
         thread.join()
-    assert errors == ["disk full"] * 2 and lost == [3]
+    assert errors == ["disk full"] * 2
+    writer.submit(["d"])
+    eventually(lambda: len(lost) > 3)  # it is tried again, and told
     book.down = None
     assert writer.ask("y") == "did y"
+    assert book.kept == ["a", "b", "c", "d", "y"] and set(lost) == {0}
+
+
+def test_while_the_store_is_down_it_is_not_tried_all_the_time(writer, book, lost, monkeypatch):
+    monkeypatch.setattr(module, "RETRY_S", 0.05)
+    book.down = StateError("disk full")
+    began = time.monotonic()
+    writer.submit(range(MAX_TOGETHER * 3))  # more than would wait for company
+    while time.monotonic() < began + 0.3:
+        writer.submit(["more"])
+        time.sleep(0.001)
+    assert 2 <= len(lost) <= 10
+    book.down = None
+    eventually(lambda: len(book.kept) > MAX_TOGETHER * 3)
+    assert book.kept[: MAX_TOGETHER * 3] == list(range(MAX_TOGETHER * 3))
+
+
+def test_an_outage_loses_only_what_is_too_much(writer, book, lost, monkeypatch):
+    monkeypatch.setattr(module, "RETRY_S", 0.01)
+    book.down = StateError("disk full")
+    writer.submit(range(MAX_WAITING))
+    eventually(lambda: len(lost) > 0)
+    writer.submit(["x", "y"])
+    eventually(lambda: sum(lost), 2)
+    book.down = None
+    eventually(lambda: len(book.kept), MAX_WAITING)
+    assert book.kept[0] == 2 and book.kept[-1] == "y"
+
+
+def test_what_waits_for_a_store_that_is_down_is_lost_at_the_end(writer, book, lost):
+    book.down = StateError("disk full")
+    writer.submit(["a", "b"])
+    writer.close()
+    assert sum(lost) == 2 and writer._thread is None
 
 
 def test_one_that_cannot_be_kept_takes_no_other_down(writer, book, lost):

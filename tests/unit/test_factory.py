@@ -1,11 +1,11 @@
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from gateway import boot, factory
 from gateway.boot import keep_configuration, load_configuration
-from gateway.factory import build_providers, create_app, open_store
-from gateway.settings import Settings
+from gateway.factory import build_providers, build_services, create_app
 from gateway.state.memory import MemoryStore
 from tests.conftest import RecordingTelemetry
 
@@ -25,10 +25,11 @@ def test_only_providers_that_can_be_called_are_built(configuration):
     assert set(build_providers(configuration.inventory, configuration.settings, MemoryStore())) == {"groq"}
 
 
-def test_what_the_store_lost_is_told(monkeypatch):
+def test_the_store_is_opened_as_the_settings_say_and_its_troubles_are_told(configuration, monkeypatch):
     telemetry = RecordingTelemetry()
     given: dict[str, Any] = {}
-    monkeypatch.setattr(factory, "store_from_url", lambda url, **options: given.update(options, url=url))
-    open_store(Settings(state_url="redis://x", state_tls_verify=False), telemetry)
-    given.pop("on_lost")(3)
+    monkeypatch.setattr(factory, "store_from_url", lambda url, **options: given.update(options, url=url) or MemoryStore())
+    settings = replace(configuration.settings, state_url="redis://x", state_tls_verify=False)
+    build_services(replace(configuration, settings=settings), store=None, log=telemetry)
+    given.pop("on_trouble")(3)
     assert telemetry.failed_verbs == ["write"] and given == {"url": "redis://x", "tls_verify": False}

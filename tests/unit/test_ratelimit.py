@@ -9,6 +9,7 @@ from gateway.errors import StateError
 from gateway.ratelimit import AddressLimit, Allowance, KeyLimit, refusal, subscriber_of
 from gateway.state.guard import Guard
 from gateway.state.memory import MemoryStore
+from tests.conftest import RecordingTelemetry
 from tests.state.conftest import Clock
 
 
@@ -83,9 +84,9 @@ def test_a_store_that_is_down_refuses_nobody(clock):
         def count(self, charge):
             raise StateError("down")
 
-    failed: list[str] = []
-    limit = KeyLimit((1, 60), Guard(Down(clock), failed.append))
-    assert [limit.take("ann") for _ in range(3)] == [None] * 3 and failed == ["count"] * 3
+    telemetry = RecordingTelemetry()
+    limit = KeyLimit((1, 60), Guard(lambda on_trouble: Down(clock), telemetry))
+    assert [limit.take("ann") for _ in range(3)] == [None] * 3 and telemetry.failed_verbs == ["count"] * 3
 
 
 # --- addresses -------------------------------------------------------------------------------------------------------

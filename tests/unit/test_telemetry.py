@@ -5,7 +5,7 @@ import pytest
 
 from gateway.domain import Attempt
 from gateway.logs import Formatter
-from gateway.telemetry import FanOut, RequestRecord, Telemetry
+from gateway.telemetry import FanOut, LogTelemetry, RequestRecord, Telemetry
 from tests.conftest import RecordingTelemetry
 from tests.unit.routing.conftest import candidate
 
@@ -38,6 +38,21 @@ def test_in_text_no_value_ends_a_line_or_forges_a_field(value, shown):
 def test_in_json_a_line_is_one_object():
     line = json.loads(line_of({"path": "x\n y"}, as_json=True))
     assert line["path"] == "x\n y" and line["level"] == "info" and line["message"] == "request"
+
+
+def test_an_outage_of_the_state_store_is_two_lines_however_many_calls_it_takes(caplog, monkeypatch):
+    monkeypatch.setattr("gateway.telemetry.log", logging.getLogger("outage"))  # that no other test has set up
+    telemetry = LogTelemetry()
+    with caplog.at_level(logging.INFO, "outage"):
+        telemetry.state_went_down("disk full")
+        for verb in ("reserve", "reserve", "lease"):
+            telemetry.state_failed(verb)
+        telemetry.state_came_back(12.345, 3)
+    assert telemetry.state_failures == {"reserve": 2, "lease": 1}
+    assert [(record.levelname, record.fields) for record in caplog.records] == [
+        ("ERROR", {"why": "disk full"}),
+        ("WARNING", {"lasted_s": 12.3, "calls_without_it": 3}),
+    ]
 
 
 @pytest.mark.parametrize(

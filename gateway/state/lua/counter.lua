@@ -25,8 +25,8 @@ local function add(key, index, counter, slot, amount, ends, now)
   local known = redis.call('HGET', key, slot)
   if known then
     local used, until_then = known:match('^(%S+) (%S+)$')
+    if tonumber(until_then) > tonumber(ends) or tonumber(amount) <= 0 then ends = until_then end
     amount = tonumber(amount) + tonumber(used)
-    if tonumber(until_then) > tonumber(ends) then ends = until_then end
   end
   put(key, index, counter, slot, tonumber(amount), ends, now)
 end

@@ -1,7 +1,6 @@
--- KEYS: rests, leases. ARGV: now, scope, began_at, reason, seconds to remember, then how many seconds to rest at each failure
+-- KEYS: rests. ARGV: now, scope, began_at, reason, seconds to remember, then how many seconds to rest at each failure
 -- in a row. Moments are epoch seconds. Keeps and returns "forgotten_at until since failures failed_at reason".
 local now = tonumber(ARGV[1])
-redis.call('HDEL', KEYS[2], ARGV[2])
 local known = redis.call('HGET', KEYS[1], ARGV[2])
 local ends, since, failures = '0', '0', 0
 if known then

@@ -1,4 +1,3 @@
--- KEYS: rests, leases. ARGV: scope, began_at (epoch seconds).
-redis.call('HDEL', KEYS[2], ARGV[1])
+-- KEYS: rests. ARGV: scope, began_at (epoch seconds).
 local known = redis.call('HGET', KEYS[1], ARGV[1])
 if known and tonumber(known:match('^%S+ %S+ (%S+)')) <= tonumber(ARGV[2]) then redis.call('HDEL', KEYS[1], ARGV[1]) end

@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from gateway.domain import AUTO_NAMES
+from gateway.domain import AUTO_NAMES, Usage
 from gateway.errors import UpstreamFailed, UpstreamRateLimited
 from gateway.routing.ledger import Asked
 
@@ -116,6 +116,26 @@ def test_quotas_tell_what_is_used_and_an_accounts_once(pool):
     assert (minute["limit"], minute["used"], minute["remaining"], minute["source"]) == (2, 1, 1, "catalog")
     assert ISO.fullmatch(minute["resets_at"]) and minute["credential"] == 1 and minute["provider"] == "a"
     assert entries[None, "rpd"]["used"] == 1
+
+
+def test_neurons_are_told_whole_though_parts_of_them_count(build_application):
+    priced = """
+[[providers]]
+key = "a"
+base_url = "http://127.0.0.1:9"
+account_limits = { neurons = 10000 }
+[[models]]
+provider = "a"
+id = "one"
+neurons_per_mtok = [5000, 30000]
+"""
+    pool = build_application(catalog=priced)
+    ledger = pool.services.dispatcher.ledger
+    for used in (1, 1):  # 0.05 neurons each
+        ledger.ended(ledger.begin(candidate_of(pool, "one"), Asked(10)), Usage(10), ttft_s=None)
+        (entry,) = pool.get("/v1/quota").json["data"]
+        told = entry["window"], entry["limit"], entry["used"], entry["remaining"]
+        assert told == ("neurons", 10000, used, 10000 - used)
 
 
 def test_a_quota_that_is_used_up_fast_says_when_it_is_exhausted(pool):

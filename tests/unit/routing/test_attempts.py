@@ -401,7 +401,7 @@ def test_what_may_be_back_is_the_last_resort_of_all_others(pool):
 def test_a_candidate_that_another_call_probes_is_left_out(pool):
     rest(pool, A, UpstreamUnreachable("x"))
     pool.clock.now += 10
-    assert pool.ledger.begin(A, Asked(10)).leased  # the other call
+    assert pool.ledger.begin(A, Asked(10)).probe  # the other call
     assert pool.dispatch([A, B], {"b/one": "ok"}).value == "b/one"
     with pytest.raises(CandidatesExhausted) as raised:
         pool.dispatch([A], {})

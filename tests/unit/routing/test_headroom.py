@@ -1,3 +1,4 @@
+import math
 from datetime import UTC, datetime
 
 import pytest
@@ -15,6 +16,7 @@ from gateway.routing.headroom import (
     counts_until,
     exhausted_at,
     full_until,
+    in_window_units,
     quotas_of,
     share_left,
     slot_s,
@@ -71,9 +73,24 @@ def test_a_request_takes_from_each_of_its_quotas_and_from_its_accounts():
 def test_neurons_are_counted_by_the_rows_price():
     one = candidate("a/m", account_limits={"neurons": 1000}, neurons_per_mtok=(10_000.0, 100_000.0))
     (charge,) = build_charges(one, quotas_of(one, {}, {}, NOW), Demand(1000, 100), NOW)
-    assert charge.amount == 20
+    assert (charge.amount, charge.limit) == (20_000, 1_000_000)
     (adjustment,) = build_adjustments([charge], Usage(1000, 200), one.model)
-    assert adjustment.change == 10
+    assert adjustment.change == 10_000
+
+
+def test_small_answers_take_parts_of_a_neuron():
+    clock = Clock(NOW)
+    store, one = MemoryStore(clock), candidate("a/m", account_limits={"neurons": 2}, neurons_per_mtok=(5000.0, 30_000.0))
+
+    def quota():
+        (found,) = quotas_of(one, store.snapshot().counts, {}, clock.now)
+        return found
+
+    served = 0
+    while isinstance(store.reserve(build_charges(one, [quota()], Demand(5, 2), clock.now)), Reservation):  # 0.085 neurons
+        served += 1
+        assert in_window_units(quota(), quota().used) == math.ceil(served * 0.085)
+    assert served == 23 and in_window_units(quota(), quota().limit) == 2
 
 
 def test_settling_replaces_tokens_and_leaves_requests():
@@ -207,7 +224,7 @@ def test_a_word_on_a_window_that_only_the_account_has_is_about_the_account():
     told = [QuotaReading("rpd", 50, 10, 60.0), QuotaReading("neurons", None, 0, 60.0), QuotaReading("rpm", 5, 1, 60.0)]
     assert [(r.counter, r.used) for r in build_readings(one, told, {}, NOW)] == [
         (f"{one.credential.id}|rpd", 40),
-        (f"{one.credential.id}|neurons", 1000),
+        (f"{one.credential.id}|neurons", 1_000_000),
         (f"{one.id}|rpm", 4),
     ]
 

@@ -14,6 +14,7 @@ from gateway.errors import (
 from gateway.routing.evidence import UNKNOWN, Health
 from gateway.routing.ledger import Asked, Booking, Ledger, demand_of
 from gateway.routing.outlook import REFRESH_S, Out
+from gateway.routing.probes import EXTEND_EVERY_S, PROBE_S
 from gateway.state.base import Charge, Failure
 from gateway.state.memory import MemoryStore
 from gateway.telemetry import Telemetry
@@ -82,8 +83,57 @@ def test_a_probe_whose_worker_died_ends_by_itself(bench):
     bench.fail(UpstreamUnreachable("x"))
     bench.clock.now += 10
     bench.begin(bench.one)
-    bench.clock.now += 61
+    bench.clock.now += PROBE_S - 1
+    assert because(bench.begin(bench.two)) == "probing"
+    bench.clock.now += 1
     assert isinstance(bench.begin(bench.two), Booking)
+
+
+def test_a_probe_is_waited_for_as_long_as_it_takes_and_no_failure_of_another_call_ends_it(bench):
+    early = bench.begin(bench.two)
+    bench.fail(UpstreamUnreachable("x"))
+    bench.clock.now += 10
+    probe = bench.begin(bench.one)
+    bench.two.failed(early, UpstreamUnreachable("x"))  # from before the rest
+    for _ in range(20):
+        bench.clock.now += EXTEND_EVERY_S
+        bench.one._probes.extend()
+        assert because(bench.begin(bench.two)) == "probing"
+    bench.one.failed(probe, UpstreamUnreachable("x"))
+    assert because(bench.begin(bench.two)) == "cooldown"
+
+
+@pytest.mark.parametrize("end", ["empty", "answered", "abandoned", "failed"])
+def test_every_end_of_a_probe_gives_its_lease_back(bench, end):
+    bench.fail(UpstreamUnreachable("x"))
+    bench.clock.now += 10
+    probe = bench.begin(bench.one)
+    assert bench.store.snapshot().leases
+    if end == "empty":
+        bench.one.empty(probe)
+    elif end == "answered":  # a stream goes on, but the provider is back
+        bench.one.answered(probe, (), ttft_s=0.1)
+    elif end == "abandoned":
+        bench.one.abandoned(probe, Usage())
+    else:
+        bench.one.failed(probe, UpstreamUnreachable("x"))
+    assert not bench.store.snapshot().leases and not bench.one.moment().leases
+
+
+def test_what_a_worker_learns_while_it_looks_is_not_forgotten(bench):
+    bench.succeed()
+    begun = bench.begin()
+    read = bench.store.snapshot
+
+    def slowly():
+        snapshot = read()
+        bench.store.snapshot = read
+        bench.one.failed(begun, UpstreamUnreachable("x"))  # another thread, just now
+        return snapshot
+
+    bench.store.snapshot = slowly
+    bench.one.moment(fresh=True)
+    assert because(bench.one.begin(ONE, Asked(10))) == "cooldown"
 
 
 def test_a_success_ends_the_rest_for_everybody(bench):
@@ -346,7 +396,7 @@ def test_a_probe_for_which_there_is_no_quota_is_given_back(bench):
     bench.begin(who=candidate("a/m", limits={"tpm": 400}))  # takes what there is, after the rest
     bench.clock.now += 10
     bench.begin(bench.one, limited, prompt_tokens=90)
-    bench.clock.now += 61  # its probe's lease is over, its tokens are not quite
+    bench.clock.now += PROBE_S + 1  # its probe's lease is over, its tokens are not quite
     bench.store.reserve([Charge(f"{limited.id}|tpm", 7, 300, 400, bench.clock.now + 60)])
     assert because(bench.begin(bench.one, limited, prompt_tokens=90)) == "quota"
     assert not bench.store.snapshot().leases

@@ -1,8 +1,9 @@
 import threading
+from contextlib import contextmanager
 
 import pytest
 
-from gateway.routing.outlook import RARELY_S, REFRESH_S, STALE_S, Out, Outlook
+from gateway.routing.outlook import BEHIND_S, RARELY_S, REFRESH_S, STALE_S, Out, Outlook
 from gateway.state.base import Failure, Recovery, Snapshot
 from gateway.state.memory import MemoryStore
 from tests.unit.routing.conftest import Clock, candidate
@@ -22,9 +23,10 @@ class Counted(MemoryStore):
     def snapshot(self) -> Snapshot:
         self.reads += 1
         self.costs()
+        snapshot = super().snapshot()
         if self.slow:
             self.slow.wait(5)
-        return super().snapshot()
+        return snapshot
 
 
 @pytest.fixture
@@ -99,8 +101,60 @@ def test_what_is_noted_holds_before_the_next_picture(store, clock):
     assert moment.standing(ONE, clock.now).out is None
     moment.note_rest(store.fail(Failure(ONE.id, "rate_limited", clock.now, (5.0,))))
     assert moment.standing(ONE, clock.now).out == Out("cooldown", clock.now + 5, True)
+    moment.note_recoveries([Recovery(ONE.id, clock.now - 1)])  # of an attempt from before the rest
+    assert moment.standing(ONE, clock.now).out is not None
     moment.note_recoveries([Recovery(ONE.id, clock.now)])
     assert moment.standing(ONE, clock.now).out is None
+
+
+@contextmanager
+def read_meanwhile(store, outlook):
+    """Let another thread ask for a picture, and get it only after the block."""
+    store.slow = threading.Event()
+    reader = threading.Thread(target=outlook.current, kwargs={"fresh": True})
+    reads = store.reads
+    reader.start()
+    while store.reads == reads:
+        pass
+    yield
+    store.slow.set()
+    reader.join()
+    store.slow = None
+
+
+def test_what_is_noted_while_the_next_picture_is_read_stands_in_that_too(store, clock):
+    outlook = Outlook(store, clock)
+    old = outlook.current()
+    with read_meanwhile(store, outlook):
+        rest = store.fail(Failure(ONE.id, "rate_limited", clock.now, (5.0,)))
+        outlook.note(lambda moment: moment.note_rest(rest))
+        outlook.note(lambda moment: moment.note_lease(["provider:a"], clock.now + 9))
+        assert old.rests == {ONE.id: rest}
+    assert outlook.current() is not old
+    assert outlook.current().rests == {ONE.id: rest} and set(outlook.current().leases) == {"provider:a"}
+
+
+def test_what_is_written_behind_stands_in_pictures_that_may_still_miss_it(store, clock):
+    rest = store.fail(Failure(ONE.id, "rate_limited", clock.now, (5.0,)))  # and the store never hears of its end
+    token = store.lease([ONE.id], 30)
+    outlook = Outlook(store, clock)
+    assert token and outlook.current().rests == {ONE.id: rest}
+    outlook.note(lambda moment: moment.note_recoveries([Recovery(ONE.id, clock.now)]), behind_s=BEHIND_S)
+    outlook.note(lambda moment: moment.note_release([ONE.id]), behind_s=BEHIND_S)
+    for age_s, known in ((0.0, False), (BEHIND_S * 0.9, False), (BEHIND_S * 0.2, True)):
+        clock.now += age_s
+        moment = outlook.current(fresh=True)
+        assert (ONE.id in moment.rests, ONE.id in moment.leases) == (known, known)
+
+
+def test_a_later_failure_is_not_undone_by_one_that_is_noted_late(store, clock):
+    outlook = Outlook(store, clock)
+    first = store.fail(Failure(ONE.id, "failed", clock.now, (5.0,)))
+    clock.now += 1
+    second = store.fail(Failure(ONE.id, "failed", clock.now, (9.0,)))
+    moment = outlook.current()
+    outlook.note(lambda moment: moment.note_rest(first))
+    assert moment.rests == {ONE.id: second}
 
 
 def test_a_rest_after_failures_beside_one_for_quota_is_not_told_as_quota(store, clock):

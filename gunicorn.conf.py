@@ -1,5 +1,6 @@
 """gunicorn's settings, all from the environment; gunicorn finds this file by itself."""
 
+import gc
 import os
 import resource
 import sys
@@ -57,6 +58,7 @@ def when_ready(server):  # type: ignore[no-untyped-def]
 
 def pre_fork(server, worker):  # type: ignore[no-untyped-def]
     worker.number = server.worker_numbers.take()
+    gc.freeze()  # what is collected is written to: memory that the worker shares with the master would be copied
 
 
 def post_fork(server, worker):  # type: ignore[no-untyped-def]

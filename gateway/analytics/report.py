@@ -29,6 +29,12 @@ class Count:
         self.prompt += amounts.get("prompt", 0)
         self.completion += amounts.get("completion", 0)
 
+    def include(self, other: Count) -> None:
+        self.requests += other.requests
+        self.successful += other.successful
+        self.prompt += other.prompt
+        self.completion += other.completion
+
     @property
     def failed(self) -> int:
         return int(self.requests - self.successful)
@@ -50,43 +56,33 @@ class Analytics:
     """Adds up the figures of days. What nobody served, or belongs to no project, counts in the totals alone."""
 
     def __init__(self) -> None:
-        self._total = Count()
-        self._providers: defaultdict[str, Count] = defaultdict(Count)
-        self._models: defaultdict[str, Count] = defaultdict(Count)
-        self._projects: defaultdict[str, Count] = defaultdict(Count)
-        self._keys: defaultdict[str, Count] = defaultdict(Count)
         self._days: defaultdict[int, Count] = defaultdict(Count)
+        self._rows: defaultdict[tuple[str, str], Count] = defaultdict(Count)  # by project and key, over all days
 
     def add(self, figures: Figures) -> None:
         """Add figures of the series DAYS."""
         for place, amounts in figures.items():
-            key, upstream = from_day_key(place.key)
-            counts = [self._total, self._days[place.slot], self._keys[key]]
-            if upstream:
-                provider, _, model = upstream.partition("/")
-                counts += [self._providers[provider], self._models[model]]
-            if place.group:
-                counts.append(self._projects[place.group])
-            for count in counts:
-                count.add(amounts)
+            self._days[place.slot].add(amounts)
+            self._rows[place.group, place.key].add(amounts)
 
     def to_body(self, first_day: int, last_day: int) -> dict[str, Any]:
         """Return the body, with an entry for each of these days."""
-        total = self._total
+        total, parts = Count(), {part: defaultdict[str, Count](Count) for part in ("providers", "models", "projects", "keys")}
+        for (project, key), count in self._rows.items():
+            total.include(count)
+            client_key, upstream = from_day_key(key)
+            provider, _, model = upstream.partition("/")
+            for part, name in (("providers", provider), ("models", model), ("projects", project), ("keys", client_key)):
+                if name:
+                    parts[part][name].include(count)
         return {
             "total_requests": int(total.requests),
             "successful_requests": int(total.successful),
             "failed_requests": total.failed,
             "success_rate": round(total.successful / total.requests, 4) if total.requests else None,
             "tokens": total.tokens,
-            "providers": _bodies(self._providers),
-            "models": _bodies(self._models),
-            "projects": _bodies(self._projects),
-            "keys": _bodies(self._keys),
-            "days": [
-                {"date": _moment(int(day * DAYS.period_s))[:10], **self._days[day].to_body()}
-                for day in range(first_day, last_day + 1)
-            ],
+            **{part: _bodies(counts) for part, counts in parts.items()},
+            "days": [{"date": _date(day), **self._days[day].to_body()} for day in range(first_day, last_day + 1)],
         }
 
 

@@ -98,9 +98,10 @@ def test_a_client_that_left_was_not_answered_to_the_end(application):
     assert application.get("/v1/requests").json["data"][0]["status"] == 499
 
 
-def test_how_a_stream_ended_stands_in_its_trail(application):
-    send(application, model="sandbox/cut", stream=True)
-    assert application.get("/v1/requests").json["data"][0]["trail"] == "sandbox/sandbox/cut:reset"
+@pytest.mark.parametrize(("rescue", "end"), [("1", "reset"), ("0", "broken")])
+def test_how_a_stream_ended_stands_in_its_trail(application, rescue, end):
+    send(application, headers={"x-gateway-rescue": rescue}, model="sandbox/cut", stream=True)
+    assert application.get("/v1/requests").json["data"][0]["trail"] == f"sandbox/sandbox/cut:{end}"
 
 
 @pytest.mark.parametrize(

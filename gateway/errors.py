@@ -50,6 +50,7 @@ Failover = Literal["yes", "no", "once", "larger"]
 # candidate: one model behind one credential. model: that model of the provider, whatever the credential.
 CooldownScope = Literal["none", "candidate", "model", "credential", "provider"]
 TimeoutPhase = Literal["connect", "first_token", "idle", "total"]
+InvalidCode = Literal["invalid_value", "missing_field", "invalid_json", "unsupported_feature"]
 
 MAX_LISTED_ATTEMPTS = 8  # SDKs print the whole body: more would drown the message (contract §7)
 
@@ -119,7 +120,7 @@ class RequestError(GatewayError):
 class InvalidRequest(RequestError):
     """A body or header that cannot be served as it is; `code` tells the kind, `param` the place."""
 
-    def __init__(self, message: str, *, param: str | None = None, code: str = "invalid_value") -> None:
+    def __init__(self, message: str, *, param: str | None = None, code: InvalidCode = "invalid_value") -> None:
         super().__init__(message, param=param)
         self.code = code
 

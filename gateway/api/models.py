@@ -25,7 +25,7 @@ CREATED = 1714000000  # of names that are no rows of the catalog: the day the AP
 
 @bp.get("/models")
 def list_models() -> Response:
-    """List what can be called now. `include` adds capabilities, health, aliases and the auto names (contract §2).
+    """List what can be called now. `include` adds capabilities, health, aliases and the auto names.
 
     Clients of Anthropic's API get its form, and only what can be asked for a message.
     """

@@ -21,7 +21,7 @@ _NOT_OURS = ("messages", "input", "echo", "suffix", "best_of", "logprobs", "top_
 class CompletionSchema(EnvelopeSchema):
     """The fields that chats do not have, or have otherwise."""
 
-    prompt = fields.Raw(metadata={"description": "The text to answer: a string, or a list of one."})
+    prompt = fields.Raw(required=True, metadata={"description": "The text to answer: a string, or a list of one."})
     echo = Flag(metadata={"description": "Send the prompt before the text."})
     suffix = Text(metadata={"description": "Refused: chat models do not fill gaps."})
     best_of = whole(1, 128, "Ignored but for the header that says so: every text is sent as it was written.")

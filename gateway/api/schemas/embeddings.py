@@ -7,7 +7,7 @@ from typing import Any
 
 from marshmallow import fields
 
-from gateway.api.schemas.envelope import EnvelopeSchema, Headers, load_envelope, one_of, take_choice, take_project_id, whole
+from gateway.api.schemas.envelope import EnvelopeSchema, Headers, Text, load_envelope, one_of, take_choice, take_project_id, whole
 from gateway.api.schemas.problems import invalid, missing
 from gateway.domain import AUTO_NAMES, EmbeddingRequest
 from gateway.errors import InvalidRequest
@@ -20,7 +20,8 @@ INPUT_TYPES = {"query": "query", "document": "document", "search_query": "query"
 
 
 class EmbeddingSchema(EnvelopeSchema):
-    input = fields.Raw(metadata={"description": "A text, or a list of texts."})
+    model = Text(required=True, metadata={"description": "The model whose vectors to return: there is no `auto`."})
+    input = fields.Raw(required=True, metadata={"description": "A text, or a list of texts."})
     encoding_format = one_of(("float", "base64"), "Numbers, or little-endian float32 in base64.")
     dimensions = whole(1, None, "The size of the vectors, where the model has several.")
     input_type = one_of(tuple(INPUT_TYPES), "What the texts are for, where the model tells queries from documents.")

@@ -25,8 +25,9 @@ MAX_DOCUMENTS = 1000  # as Cohere's and Voyage's own APIs
 
 
 class RerankSchema(EnvelopeSchema):
-    query = Text(metadata={"description": "What the documents are to answer."})
-    documents = fields.Raw(metadata={"description": "Texts, or objects with a `text`."})
+    model = Text(required=True, metadata={"description": "The model that is to judge: there is no `auto`."})
+    query = Text(required=True, metadata={"description": "What the documents are to answer."})
+    documents = fields.Raw(required=True, metadata={"description": "Texts, or objects with a `text`."})
     top_n = whole(1, None, "How many of the best to return; absent: all.")
     top_k = whole(1, None, "Voyage's name of `top_n`.")
     return_documents = Flag(metadata={"description": "Return the documents with their scores."})

@@ -49,7 +49,7 @@ class MessagesSchema(EnvelopeSchema):
     models = TextOrTexts(only_list=True, metadata={"description": "Models to try, in this order."})
     min_reasoning_level = one_of(REASONING_LEVELS, "The lowest `reasoning_tier` of the models that may answer.")
     max_tokens = whole(-1, MAX_INTEGER, "The longest answer, in tokens; absent and -1 are no limit.")
-    messages = fields.Raw(metadata={"description": "The conversation, as objects with `role` and `content`."})
+    messages = fields.Raw(required=True, metadata={"description": "The conversation, as objects with `role` and `content`."})
     system = fields.Raw(metadata={"description": "What the model is told before: a text, or text blocks."})
     stream = Flag(metadata={"description": "Send the answer as it is written, as server-sent events."})
     temperature = number(0, 2, "How freely to choose words.")

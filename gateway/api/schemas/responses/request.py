@@ -35,7 +35,7 @@ LOGPROBS = "message.output_text.logprobs"  # the only word of `include` that a c
 class ResponsesSchema(GenerationSchema):
     """The fields around the input. Items, tools and the answer's form are read by hand."""
 
-    input = fields.Raw(metadata={"description": "A text, or the conversation as items."})
+    input = fields.Raw(required=True, metadata={"description": "A text, or the conversation as items."})
     instructions = Text(metadata={"description": "What stands before the conversation, as the system's word."})
     max_output_tokens = whole(-1, MAX_INTEGER, "The longest answer, thoughts included, in tokens.")
     reasoning = Object(metadata={"description": "`effort`: how long to think before the answer."})

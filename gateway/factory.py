@@ -21,6 +21,7 @@ from gateway.api import (
     exchange,
     figures,
     health,
+    index,
     messages,
     metrics,
     models,
@@ -71,7 +72,7 @@ def create_app(
     app.extensions["gateway"] = services
     app.before_request(exchange.begin_exchange)
     surfaces = (chat, completions, embeddings, messages, rerank, responses, models)
-    for part in (*surfaces, routing, figures, metrics, health, docs, dashboard):
+    for part in (*surfaces, routing, figures, metrics, health, index, docs, dashboard):
         app.register_blueprint(part.bp)
     allow_browsers(app, services.settings)
     # After CORS, so that its hook runs before: a head that ends in an id ending in 0 looks to simple load tools like

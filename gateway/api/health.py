@@ -1,4 +1,4 @@
-"""GET /health, /healthz and /readyz, and HEAD /."""
+"""GET /health, /healthz and /readyz."""
 
 from __future__ import annotations
 
@@ -36,12 +36,6 @@ def readyz() -> Response:
     except StateError:
         return json_reply({"status": "degraded", "state_store": "down"})
     return json_reply({"status": "ok", "state_store": "ok"})
-
-
-@bp.get("/")
-def index() -> Response:
-    """Say what this is, and where to go."""
-    return json_reply({"object": "gateway", "models": "/v1/models", "chat": "/v1/chat/completions", "ready": "/readyz"})
 
 
 def attempts_today() -> Figures:

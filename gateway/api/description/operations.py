@@ -175,12 +175,12 @@ OPERATIONS: Mapping[str, Operation] = {
     "health.healthz": replace(public("Health", JSON, ref("Alive")), errors=(500,), tells=()),
     "health.readyz": replace(public("Health", JSON, ref("Ready")), errors=(500, 503), tells=()),
     "messages.hello": public("Health", JSON, ref("Hello")),
-    "health.index": public("Health", JSON, ref("Gateway")),
+    "index.index": replace(public("Pages", HTML, TEXT), answers={JSON: ref("Gateway"), HTML: TEXT}),
     "docs.openapi": public("Pages", JSON, ref("OpenApi")),
     "docs.docs": public("Pages", HTML, TEXT),
     "dashboard.dashboard": public("Pages", HTML, TEXT),
     **dict.fromkeys(
-        ("docs.static", "docs.swagger_static", "dashboard.static"),
+        ("index.static", "docs.static", "docs.swagger_static", "dashboard.static"),
         Operation(
             tag="Pages", answers={"*/*": {}}, errors=(404, 500), parameters={"filename": TEXT}, summary="A page's script or style"
         ),

@@ -23,8 +23,3 @@ def test_while_draining_it_is_not_ready_but_lives(application):
     assert (answer.status_code, answer.json["error"]["code"]) == (503, "draining")
     assert answer.headers["Retry-After"] == "1" and answer.headers["x-should-retry"] == "true"
     assert application.get("/healthz", headers={}).json == {"status": "ok"}
-
-
-def test_a_health_check_without_a_body_works(application):
-    answer = application.client.head("/")
-    assert answer.status_code == 200 and answer.data == b""

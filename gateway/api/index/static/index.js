@@ -1,0 +1,3 @@
+"use strict";
+
+for (const place of document.querySelectorAll(".origin")) place.textContent = location.origin;

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 
 from gateway.api.description.shapes import (
     FLAG,
-    NULL,
     OBJECT,
     TEXT,
     WHOLE,
@@ -32,9 +31,10 @@ from gateway.api.schemas import (
     RerankSchema,
     ResponsesSchema,
 )
-from gateway.api.schemas.chat import EFFORTS
+from gateway.api.schemas.chat import EFFORTS, GenerationSchema
 from gateway.api.schemas.embeddings import MAX_INPUTS
-from gateway.api.schemas.messages import MAX_CALLS, ROLES
+from gateway.api.schemas.envelope import MAX_NAME_LENGTH, MAX_NAMES
+from gateway.api.schemas.messages import MAX_CALLS
 from gateway.api.schemas.rerank import MAX_DOCUMENTS
 from gateway.api.schemas.responses import items
 from gateway.api.schemas.responses.request import SUMMARIES, VERBOSITIES
@@ -42,6 +42,7 @@ from gateway.api.schemas.responses.request import SUMMARIES, VERBOSITIES
 NOT_EMPTY: Shape = {**TEXT, "minLength": 1}
 TOOL_NAME: Shape = {**TEXT, "pattern": "^[A-Za-z0-9_.:-]{1,128}$"}
 EFFORT: Shape = words(*EFFORTS)
+MODELS: Shape = {**list_of({**NOT_EMPTY, "maxLength": MAX_NAME_LENGTH}), "maxItems": MAX_NAMES}
 JSON_SCHEMA = about("A JSON schema.", OBJECT)
 
 
@@ -50,11 +51,16 @@ def at_least_one(item: Shape, most: int | None = None) -> Shape:
     return {**list_of(item), **limits}
 
 
+def content_of(*parts: str) -> Shape:
+    """Return the shape of content: a text, or parts of these names."""
+    return any_of(TEXT, list_of(any_of(*map(ref, parts)) if len(parts) > 1 else ref(*parts)))
+
+
 # --- named shapes ------------------------------------------------------------------------------------------------------
 
 IMAGE_URL: Shape = {
     **TEXT,
-    "pattern": "^(https?://|data:image/)",
+    "pattern": r"^(https?://[^\s/]\S*|data:image/[\w.+-]+;base64,.+)$",
     "description": "An http(s) URL, which a provider fetches, or a base64 data URL (`data:image/png;base64,...`).",
 }
 
@@ -65,14 +71,18 @@ PARTS: Mapping[str, Shape] = {
     ),
     "FunctionCall": record({"name": NOT_EMPTY}, {"arguments": about("A JSON object as text.", TEXT)}),
     "ToolCall": record({"id": TEXT, "function": ref("FunctionCall")}, {"type": const("function")}),
-    "Message": record(
-        {"role": words(*ROLES)},
-        {
-            "content": any_of(TEXT, list_of(any_of(ref("TextPart"), ref("ImagePart"))), NULL),
-            "name": TEXT,
-            "tool_calls": about("Of the assistant.", {**list_of(ref("ToolCall")), "maxItems": MAX_CALLS}),
-            "tool_call_id": about("Of a tool: the call that it answers.", TEXT),
-        },
+    "Message": any_of(
+        record({"role": const("user"), "content": content_of("TextPart", "ImagePart")}, {"name": TEXT}),
+        record({"role": words("system", "developer"), "content": content_of("TextPart")}),
+        record(
+            {"role": const("assistant")},
+            {
+                "content": or_null(content_of("TextPart")),
+                "tool_calls": {**list_of(ref("ToolCall")), "maxItems": MAX_CALLS},
+                "reasoning_content": TEXT,
+            },
+        ),
+        record({"role": const("tool"), "tool_call_id": NOT_EMPTY, "content": content_of("TextPart")}),
     ),
     "Function": record({"name": TOOL_NAME}, {"description": TEXT, "parameters": JSON_SCHEMA, "strict": FLAG}),
     "Tool": record({"type": const("function"), "function": ref("Function")}),
@@ -83,22 +93,22 @@ PARTS: Mapping[str, Shape] = {
         record({"type": words("text", "json_object")}),
         record({"type": const("json_schema"), "json_schema": record({"name": TEXT, "schema": JSON_SCHEMA}, {"strict": FLAG})}),
     ),
-    "ContentBlock": any_of(
-        record({"type": const("text"), "text": TEXT}),
-        record({"type": const("image"), "source": ref("ImageSource")}),
-        record({"type": const("tool_use"), "id": TEXT, "name": TOOL_NAME, "input": OBJECT}, about="Of the assistant."),
-        record(
-            {"type": const("tool_result"), "tool_use_id": TEXT},
-            {"content": any_of(TEXT, list_of(ref("ContentBlock"))), "is_error": FLAG},
-            about="Of the user.",
-        ),
+    "ImageBlock": record({"type": const("image"), "source": ref("ImageSource")}),
+    "ToolUse": record({"type": const("tool_use"), "id": TEXT, "name": TOOL_NAME, "input": OBJECT}),
+    "ToolResult": record(
+        {"type": const("tool_result"), "tool_use_id": TEXT},
+        {"content": content_of("TextPart", "ImageBlock"), "is_error": FLAG},
     ),
+    "Thinking": record({"type": const("thinking"), "thinking": TEXT}, {"signature": TEXT}),
     "ImageSource": any_of(
         record({"type": const("base64"), "media_type": TEXT, "data": TEXT}),
         record({"type": const("url"), "url": IMAGE_URL}),
     ),
     "OutputFormat": record({"type": const("json_schema"), "schema": JSON_SCHEMA}),
-    "Turn": record({"role": words("user", "assistant"), "content": any_of(TEXT, list_of(ref("ContentBlock")))}),
+    "Turn": any_of(
+        record({"role": const("user"), "content": content_of("TextPart", "ImageBlock", "ToolResult")}),
+        record({"role": const("assistant"), "content": content_of("TextPart", "ToolUse", "Thinking")}),
+    ),
     "MessagesTool": record({"name": TOOL_NAME, "input_schema": JSON_SCHEMA}, {"description": TEXT}),
     "InputPart": any_of(
         record({"type": words("input_text", "output_text"), "text": TEXT}),
@@ -106,11 +116,11 @@ PARTS: Mapping[str, Shape] = {
         record({"type": const("refusal"), "refusal": TEXT}),
     ),
     "InputItem": any_of(
-        record({"role": words(*items.ROLES), "content": any_of(TEXT, list_of(ref("InputPart")))}, {"type": const("message")}),
-        record({"type": const("function_call"), "call_id": TEXT, "name": TOOL_NAME, "arguments": TEXT}),
-        record({"type": const("function_call_output"), "call_id": TEXT, "output": any_of(TEXT, list_of(ref("InputPart")))}),
-        record({"type": const("custom_tool_call"), "call_id": TEXT, "name": TOOL_NAME, "input": TEXT}),
-        record({"type": const("custom_tool_call_output"), "call_id": TEXT, "output": any_of(TEXT, list_of(ref("InputPart")))}),
+        record({"role": words(*items.ROLES), "content": content_of("InputPart")}, {"type": const("message")}),
+        record({"type": const("function_call"), "call_id": NOT_EMPTY, "name": TOOL_NAME, "arguments": TEXT}),
+        record({"type": const("function_call_output"), "call_id": NOT_EMPTY, "output": content_of("InputPart")}),
+        record({"type": const("custom_tool_call"), "call_id": NOT_EMPTY, "name": TOOL_NAME, "input": TEXT}),
+        record({"type": const("custom_tool_call_output"), "call_id": NOT_EMPTY, "output": content_of("InputPart")}),
         record({"type": const("reasoning")}, {"summary": list_of(OBJECT)}),
     ),
     "TextFormat": any_of(
@@ -130,6 +140,7 @@ PARTS: Mapping[str, Shape] = {
 # --- fields, by the schema that has them --------------------------------------------------------------------------------
 
 CONTENTS: Mapping[tuple[type, str | None], Shape] = {
+    (GenerationSchema, "models"): MODELS,
     (ChatSchema, "messages"): at_least_one(ref("Message")),
     (ChatSchema, "stream_options"): record({}, {"include_usage": or_null(FLAG)}),
     (ChatSchema, "tools"): list_of(ref("Tool")),
@@ -149,6 +160,7 @@ CONTENTS: Mapping[tuple[type, str | None], Shape] = {
     (ResponsesSchema, "reasoning"): record({}, {"effort": or_null(EFFORT), "summary": or_null(words(*SUMMARIES))}),
     (ResponsesSchema, "text"): record({}, {"format": ref("TextFormat"), "verbosity": or_null(words(*VERBOSITIES))}),
     (ResponsesSchema, "metadata"): map_of(TEXT),
+    (MessagesSchema, "models"): MODELS,
     (MessagesSchema, "messages"): at_least_one(ref("Turn")),
     (MessagesSchema, "system"): any_of(TEXT, list_of(record({"type": const("text"), "text": TEXT}))),
     (MessagesSchema, "tools"): list_of(ref("MessagesTool")),

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from marshmallow import Schema, fields
 
 from gateway.api.description import headers
-from gateway.api.description.shapes import TEXT, Shape, about, any_of, ref
+from gateway.api.description.shapes import TEXT, Shape, about, any_of, const, record, ref
 from gateway.api.schemas import (
     AnalyticsSchema,
     ChatSchema,
@@ -109,25 +109,37 @@ def called(tag: str, body: type[Schema], answer: str, takes: tuple[str, ...], te
     )
 
 
-def streamed(body: type[Schema], answer: str, events: str, envelope: str = "") -> Operation:
+def streamed(body: type[Schema], answer: str, events: Shape, envelope: str = "") -> Operation:
     operation = called("Chat", body, answer, headers.OF_CHATS, headers.SERVED_CHAT)
-    return replace(operation, answers={**operation.answers, EVENTS: about(events, TEXT)}, envelope=envelope)
+    return replace(operation, answers={**operation.answers, EVENTS: events}, envelope=envelope)
 
 
-_ENDS = 'A stream that fails after its beginning ends in `data: {"error": {...}}`, then `data: [DONE]`.'
+def events_of(chunk: str) -> Shape:
+    """Return the shape of one event of a stream that has only `data: ` lines."""
+    told = (
+        f"With `stream: true`: each event is a line `data: ` with a {chunk}, the last one `data: [DONE]`. A stream that fails"
+        ' after its beginning ends in `data: {"error": {...}}` and `data: [DONE]`.'
+    )
+    data = {**TEXT, "contentMediaType": JSON, "contentSchema": any_of(ref(chunk), ref("Error"))}
+    return about(told, record({"data": any_of(const("[DONE]"), data)}))
+
+
+def named_events(told: str) -> Shape:
+    return about(f"With `stream: true`: {told}", record({"event": TEXT, "data": {**TEXT, "contentMediaType": JSON}}))
+
+
 _MODEL_ID = {"model_id": about("It may hold `/`, `@` and `:`, plain or percent-encoded.", TEXT)}
 
 OPERATIONS: Mapping[str, Operation] = {
     "chat.create_chat_completion": streamed(
         ChatSchema,
         "ChatCompletion",
-        f"With `stream: true`: a line `data: ` with a ChatCompletionChunk for each event, and `data: [DONE]`. {_ENDS}",
+        events_of("ChatCompletionChunk"),
     ),
     "responses.create_response": streamed(
         ResponsesSchema,
         "Response",
-        "With `stream: true`: the events of the Responses API, from `response.created` to `response.completed`,"
-        " `response.incomplete` or `response.failed`.",
+        named_events("from `response.created` to `response.completed`, `response.incomplete` or `response.failed`."),
     ),
     "responses.find_response": keyed(
         "Chat", {}, 404, answers={}, summary="There are no stored responses", parameters={"rest": TEXT}, tells=()
@@ -135,14 +147,14 @@ OPERATIONS: Mapping[str, Operation] = {
     "messages.create_message": streamed(
         MessagesSchema,
         "MessagesAnswer",
-        "With `stream: true`: Anthropic's events, from `message_start` to `message_stop`, or `error`.",
+        named_events("from `message_start` to `message_stop`, or `error`."),
         "Messages",
     ),
     "messages.count_tokens": keyed("Chat", ref("TokenCount"), body=MessagesSchema, errors=_OF_BODIES, envelope="Messages"),
     "completions.create_completion": streamed(
         CompletionRequest,
         "TextCompletion",
-        f"With `stream: true`: a line `data: ` with a TextCompletion for each event, and `data: [DONE]`. {_ENDS}",
+        events_of("TextCompletion"),
     ),
     "embeddings.create_embeddings": called("Vectors", EmbeddingSchema, "EmbeddingList", headers.OF_CALLS, headers.SERVED_VECTORS),
     "rerank.rerank": called("Vectors", RerankSchema, "Ranking", headers.OF_CALLS, headers.SERVED_CHAT),

@@ -63,7 +63,9 @@ class GenerationSchema(EnvelopeSchema):
 class ChatSchema(GenerationSchema):
     """The fields around a conversation. Messages, tools and the answer's form are read by hand: no object for each."""
 
-    messages = fields.Raw(metadata={"description": "The conversation; a `prompt` or an `input` may stand in its place."})
+    messages = fields.Raw(
+        required=True, metadata={"description": "The conversation; a `prompt` or an `input` may stand in its place."}
+    )
     stream_options = fields.Raw(metadata={"description": "`include_usage`: end the stream with the tokens used."})
     max_completion_tokens = whole(-1, MAX_INTEGER, "The longest answer, in tokens; -1 and 0 are no limit.")
     max_tokens = whole(-1, MAX_INTEGER, "The older name of `max_completion_tokens`.")

@@ -91,6 +91,7 @@ def test_what_schemas_leave_to_readers_is_described():
 
 
 REQUIRED = [
+    ("/v1/chat/completions", "ChatRequest", ["messages"]),
     ("/v1/completions", "CompletionRequest", ["prompt"]),
     ("/v1/embeddings", "EmbeddingRequest", ["input", "model"]),
     ("/v1/rerank", "RerankRequest", ["documents", "model", "query"]),

@@ -132,8 +132,7 @@ def test_redis_is_asked_and_its_password_kept(check, own_redis):
 
 
 def test_a_store_that_keeps_nothing_is_a_problem(check, tmp_path):
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "state.sqlite3").write_bytes(b"not a database at all" * 100)
+    (tmp_path / "data" / "state.sqlite3").mkdir(parents=True)  # no file can be there
     status, found, _ = check({})
     assert (status, found["state store"][0]) == (1, "problem") and "GATEWAY_DATA_DIR" in found["state store"][1]
 

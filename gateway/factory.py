@@ -75,8 +75,6 @@ def create_app(
     for part in (*surfaces, routing, figures, metrics, health, index, docs, dashboard):
         app.register_blueprint(part.bp)
     allow_browsers(app, services.settings)
-    # After CORS, so that its hook runs before: a head that ends in an id ending in 0 looks to simple load tools like
-    # the end of a chunked body.
     replies.register(app)
     paths = CanonicalPaths(app.wsgi_app, app.url_map)
     app.wsgi_app = behind_proxies(paths, services.settings.trusted_proxy_hops)  # type: ignore[method-assign, assignment]

@@ -11,7 +11,7 @@ from gateway.api.schemas.envelope import EnvelopeSchema, Headers, Text, load_env
 from gateway.api.schemas.problems import invalid, missing
 from gateway.domain import AUTO_NAMES, EmbeddingRequest
 from gateway.errors import InvalidRequest
-from gateway.routing.tokens import estimate_text
+from gateway.routing.tokens import estimate_texts
 
 MAX_INPUTS = 2048  # as OpenAI's own API: clients split their batches by it
 
@@ -47,7 +47,7 @@ def load_embeddings(body: Mapping[str, Any], headers: Headers) -> EmbeddingReque
         encoding_format=envelope.get("encoding_format", "float"),
         input_type=None if input_type is None else INPUT_TYPES[input_type],
         user=envelope.get("user"),
-        prompt_tokens=sum(map(estimate_text, inputs)),
+        prompt_tokens=estimate_texts(inputs),
         project_id=take_project_id(envelope, headers),
     )
 

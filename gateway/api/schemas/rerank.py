@@ -19,7 +19,7 @@ from gateway.api.schemas.envelope import (
 )
 from gateway.api.schemas.problems import invalid, missing
 from gateway.domain import AUTO_NAMES, RerankRequest
-from gateway.routing.tokens import estimate_text
+from gateway.routing.tokens import estimate_text, estimate_texts
 
 MAX_DOCUMENTS = 1000  # as Cohere's and Voyage's own APIs
 
@@ -56,7 +56,7 @@ def load_rerank(body: Mapping[str, Any], headers: Headers) -> RerankRequest:
         choice=take_choice(envelope, headers),
         top_n=envelope.get("top_n", envelope.get("top_k")),
         return_documents=envelope.get("return_documents", False),
-        prompt_tokens=estimate_text(query) * len(documents) + sum(map(estimate_text, documents)),
+        prompt_tokens=estimate_text(query) * len(documents) + estimate_texts(documents),
         project_id=take_project_id(envelope, headers),
     )
 

@@ -88,7 +88,7 @@ def test_everything_that_is_asked_is_read():
         encoding_format="base64",
         input_type="query",
         user="u",
-        prompt_tokens=2,
+        prompt_tokens=1,
         project_id="p",
     )
 

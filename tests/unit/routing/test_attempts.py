@@ -290,6 +290,7 @@ def test_failed_attempts_give_their_tokens_back_but_not_the_request(pool):
 def test_a_pinned_model_is_tried_once_more_after_a_short_pause(pool, error):
     assert pool.dispatch([A], {"a/one": [error, "ok"]}, pinned=True).value == "a/one"
     assert pool.calls == ["a/one", "a/one"] and pool.handle.waits == [0.2]
+    assert [attempt.trail for attempt in pool.loop.attempts] == [f"a/one:{error.outcome}", "a/one:ok"]
 
 
 @pytest.mark.parametrize(
@@ -465,6 +466,31 @@ def test_a_reset_that_does_not_fit_is_refused_at_once(pool, max_wait_s):
     with pytest.raises(CandidatesExhausted) as raised:
         pool.dispatch([limited], {}, max_wait_s=max_wait_s)
     assert pool.handle.waits == [] and raised.value.retry_after_s == pytest.approx(30)
+
+
+def test_a_reset_beyond_the_budget_is_not_waited_for(pool):
+    limited = candidate("a/m", limits={"rpm": 1})
+    pool.dispatch([limited], {"a/m": "ok"})
+    with pytest.raises(CandidatesExhausted):
+        pool.dispatch([limited], {}, max_wait_s=60, ends_in_s=20)
+    assert pool.handle.waits == []
+
+
+def test_who_consents_waits_while_another_call_probes(pool):
+    rest(pool, A, UpstreamUnreachable("x"))
+    pool.clock.now += 10
+    other = pool.ledger.begin(A, Asked(10))
+    assert other.probe
+    wait = pool.handle.wait
+
+    def wait_and_see(seconds):
+        if len(pool.handle.waits) == 1:
+            pool.ledger.answered(other, (), ttft_s=None)
+        return wait(seconds)
+
+    pool.handle.wait = wait_and_see
+    assert pool.dispatch([A], {"a/one": "ok"}, max_wait_s=5).value == "a/one"
+    assert pool.handle.waits == [pytest.approx(1.02)] * 2
 
 
 def test_a_rate_limit_met_by_the_request_itself_is_waited_out(pool):

@@ -56,8 +56,10 @@ class Scripted:
 
     def __init__(self, *answers):
         self.answers = list(answers)
+        self.limits: list = []
 
-    def _next(self, *_):
+    def _next(self, request, candidate, limits, handle):
+        self.limits.append(limits)
         answer = self.answers.pop(0)
         if isinstance(answer, Exception):
             raise answer
@@ -82,6 +84,7 @@ class Bench:
             telemetry=Telemetry(),
         )
         self.handle = Handle()
+        self.time_limit_s: float | None = None
         self.ends: list = []
 
     def plan_over(self, *candidates):
@@ -91,7 +94,8 @@ class Bench:
         self.providers["a"].answers, self.providers["b"].answers = list(a), list(b)
 
     def caller(self):
-        return Caller(request_id="req_1", handle=self.handle, started_mono=time.monotonic())
+        started = time.monotonic()
+        return Caller(request_id="req_1", handle=self.handle, started_mono=started, time_limit_s=self.time_limit_s)
 
     def complete(self):
         return self.dispatcher.complete(CHAT, self.caller())
@@ -119,6 +123,13 @@ def bench():
 def completion(**fields):
     message = {"role": "assistant", "content": "hello"}
     return ChatAnswer({"choices": [{"index": 0, "message": message, "finish_reason": "stop"}], **fields})
+
+
+ASK = {
+    "complete": (lambda bench: bench.complete(), lambda: completion(usage=USAGE)),
+    "stream": (lambda bench: bench.stream(), lambda: whole_stream("hello")),
+    "embed": (lambda bench: bench.embed(), lambda: EmbeddingAnswer([[0.5]], 120)),
+}
 
 
 def test_a_whole_answer_is_settled_with_the_usage_that_it_tells(bench):
@@ -193,6 +204,33 @@ def test_a_stream_that_fell_silent_is_not_asked_again_with_another_key(bench):
     assert b"end." in sent and bench.ends[0][1].trail == "a/m:timeout b/m:ok"
 
 
+@pytest.mark.parametrize(
+    ("how", "time_limit_s", "seconds"),
+    [
+        ("complete", None, 10 + 1024 / 25),  # what an answer of nobody knows what length may take
+        ("complete", 4.0, 4),
+        ("stream", None, 60),
+        ("stream", 4.0, 4),
+        ("embed", None, 300),
+        ("embed", 4.0, 4),
+    ],
+)
+def test_a_call_ends_within_the_budget_and_within_the_client_s_own_limit(bench, how, time_limit_s, seconds):
+    ask, answer = ASK[how]
+    bench.time_limit_s = time_limit_s
+    bench.script(a=[answer()])
+    began = time.monotonic()
+    ask(bench)
+    (limits,) = bench.providers["a"].limits
+    assert limits.deadline_mono - began == pytest.approx(seconds, abs=1)
+
+
+def test_a_quarter_of_the_threads_may_wait(bench):
+    seats = bench.dispatcher.policy.seats
+    taken = sum(seats.acquire(blocking=False) for _ in range(bench.dispatcher.settings.threads))
+    assert taken == bench.dispatcher.settings.threads // 4
+
+
 # --- defects of ours ---------------------------------------------------------------------------------------------------
 
 
@@ -202,13 +240,6 @@ class Defect(Exception):
 
 def fails(*_, **__):
     raise Defect
-
-
-ASK = {
-    "complete": (lambda bench: bench.complete(), lambda: completion(usage=USAGE)),
-    "stream": (lambda bench: bench.stream(), lambda: whole_stream("hello")),
-    "embed": (lambda bench: bench.embed(), lambda: EmbeddingAnswer([[0.5]], 120)),
-}
 
 
 @pytest.mark.parametrize("how", ASK)

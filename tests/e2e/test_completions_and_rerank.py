@@ -31,6 +31,10 @@ provider = "plain"
 id = "ranker-that-fails"
 kind = "rerank"
 
+[[providers]]
+key = "voyage_ai"
+account_limits = {{}}
+
 [aliases]
 "voyage-fails" = ["voyage_ai/rerank-2.5-lite", "plain/ranker"]
 "plain-fails" = ["voyage_ai/rerank-2.5", "plain/ranker-that-fails"]

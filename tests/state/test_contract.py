@@ -212,6 +212,7 @@ def test_numbers_keep_their_precision(store):
     assert store.snapshot().evidence["m"].values == (1 / 3, 1e-17, 2e17)
 
 
+@pytest.mark.quiet
 def test_a_hundred_threads_against_a_limit_of_five_are_five(store):
     store.ping()
     answers, took = [], []

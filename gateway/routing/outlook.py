@@ -105,8 +105,8 @@ class Moment:
 
     def _forget(self, scopes: Iterable[str]) -> None:
         """Forget how those stand whom these scopes are about. A new dict: another thread may be working one out."""
-        changed, known = set(scopes), list(self._standings.items())
-        self._standings = {id_: one for id_, one in known if changed.isdisjoint(cooldown.scopes_over(one[0]))}
+        changed, known = set(scopes), self._standings.copy()  # in one step; while its items are listed, another may come
+        self._standings = {id_: one for id_, one in known.items() if changed.isdisjoint(cooldown.scopes_over(one[0]))}
 
     def _work_out(self, candidate: Candidate, now: float) -> Standing:
         quotas = headroom.quotas_of(candidate, self.snapshot.counts, self.snapshot.limits, now)

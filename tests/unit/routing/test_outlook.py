@@ -1,9 +1,10 @@
+import gc
 import threading
 from contextlib import contextmanager
 
 import pytest
 
-from gateway.routing.outlook import BEHIND_S, RARELY_S, REFRESH_S, STALE_S, Out, Outlook
+from gateway.routing.outlook import BEHIND_S, RARELY_S, REFRESH_S, STALE_S, Moment, Out, Outlook
 from gateway.state.base import Failure, Recovery, Snapshot
 from gateway.state.memory import MemoryStore
 from tests.unit.routing.conftest import Clock, candidate
@@ -173,3 +174,26 @@ def test_what_is_noted_of_one_leaves_what_is_worked_out_of_others(store, clock):
     assert after[ONE.id].out and after[sibling.id] is before[sibling.id] and after[other.id] is before[other.id]
     moment.note_rest(store.fail(Failure(ONE.provider_scope, "unreachable", clock.now, (5.0,))))
     assert moment.standing(sibling, clock.now).out and moment.standing(other, clock.now) is before[other.id]
+
+
+def test_a_note_is_taken_while_another_thread_works_out_how_somebody_stands(clock):
+    """Python may let another thread in wherever it makes a container, when it collects garbage: here that one always is."""
+    moment = Moment(Snapshot(clock.now))
+    for number in range(20):
+        moment.standing(candidate(f"a/known-{number}"), clock.now)
+    others = iter([candidate(f"b/{number}") for number in range(20)])
+
+    def step_in(phase, info):
+        if other := next(others, None):
+            moment.standing(other, clock.now)
+
+    held = [(number, number) for number in range(5000)]  # so that Python has no tuples left over, and makes new ones
+    thresholds = gc.get_threshold()
+    gc.callbacks.append(step_in)
+    gc.set_threshold(1)
+    try:
+        moment.note_lease([ONE.id], clock.now + 1)
+    finally:
+        gc.set_threshold(*thresholds)
+        gc.callbacks.remove(step_in)
+    assert next(others, None) is None and held  # they did step in

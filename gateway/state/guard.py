@@ -80,7 +80,8 @@ class Guard(StateStore):
         return self._try("snapshot", self._read, lambda spare: replace(spare.snapshot(), counts={}))
 
     def reserve(self, charges: Sequence[Charge]) -> Reservation | Refusal:
-        return self._try("reserve", lambda: self._store.reserve(charges), lambda spare: self._count_later(charges))
+        asked = self._spare is None
+        return self._try("reserve", lambda: self._store.reserve(charges), lambda spare: self._let_pass(charges, asked=asked))
 
     def count(self, charge: Charge) -> Room | Refusal | None:
         return self._try("count", lambda: self._store.count(charge), lambda spare: None)
@@ -137,7 +138,9 @@ class Guard(StateStore):
         self._observer.state_failed(verb)
         return stand_in(spare)
 
-    def _count_later(self, charges: Sequence[Charge]) -> Reservation:
+    def _let_pass(self, charges: Sequence[Charge], *, asked: bool) -> Reservation:
+        if asked:  # it was late, and may have kept them all the same: they must not count twice
+            return Reservation()
         self.write([Adjustment(charge.counter, charge.slot, charge.amount, charge.counts_until) for charge in charges])
         return Reservation(tuple(charges))
 

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from gateway.errors import StateError
 from gateway.state import store_from_url
 from gateway.state.base import Recovery
 from tests.e2e.simulator import Simulator
@@ -192,16 +193,20 @@ class Gateway:
         """Let no failure so far rest a provider. For a gateway of one worker, which knows it when this returns."""
         assert self.workers == 1, "the others would hear of it later"
         until = time.monotonic() + TIMEOUT_S
-        self._recover_all()
-        while self._rests_somebody():  # a broken stream is noted just after its end, and a late store asked again after a while
+        while not self._recover_all() or self._rests_somebody():  # a broken stream is noted just after its end
             assert time.monotonic() < until
             time.sleep(0.05)
-            self._recover_all()
 
-    def _recover_all(self) -> None:
+    def _recover_all(self) -> bool:
+        """End all rests; return False where the store was late, which is nobody's failure: it is to be asked again."""
         with closing(store_from_url(f"sqlite:///{self.data_dir}/state.sqlite3")) as store:
-            if rests := store.snapshot().rests:
+            try:
+                rests = store.snapshot().rests
+            except StateError:
+                return False
+            if rests:
                 store.write([Recovery(scope, store.now()) for scope in rests])
+        return True
 
     def _rests_somebody(self) -> bool:
         """Whether a chat model is resting; for the answer the gateway reads its state anew."""

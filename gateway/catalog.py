@@ -438,7 +438,8 @@ def _build_model(row: Row) -> Model:
     source = row["source_file"]
     capabilities = frozenset({"streaming"}) if row.get("kind", "chat") == "chat" else frozenset()
     defaults = {"created": source.written_at, "upstream_id": row["id"], "capabilities": capabilities}
-    return Model(**{**defaults, **_facts(row), "builtin": source.builtin})
+    unlimited = not source.builtin and row.get("limits") == {}  # an empty table is a word, an absent one is none
+    return Model(**{**defaults, **_facts(row), "unlimited": unlimited, "builtin": source.builtin})
 
 
 def _facts(row: Row) -> Row:

@@ -54,6 +54,7 @@ class Model:
     model can return, its own first; `min_dimensions` is set where every size from it up to the own one works.
     `reasoning_efforts` maps the gateway's level to what the provider takes: its own word, or a budget in tokens.
     `params` None: the adapter's list of parameters holds. `builtin` rows are judged by discovery, others never.
+    `unlimited`: the operator wrote that there are no limits, and none that the provider names counts either.
     """
 
     provider: str
@@ -65,6 +66,7 @@ class Model:
     max_output_tokens: int | None = None
     capabilities: frozenset[str] = frozenset({"streaming"})
     limits: Mapping[Window, int] = field(default_factory=dict)
+    unlimited: bool = False
     upstream_id: str = ""
     status: Status = "active"
     replaced_by: str | None = None

@@ -111,7 +111,8 @@ def quotas_of(
     """Return every quota that a call of the candidate takes from, its account's included.
 
     `counts` and `limits` are those of a snapshot. A limit that the provider named goes before the built-in catalog's;
-    one that an operator may have written down (an account's always may) is only lowered by it, and a 0 stays.
+    one that an operator may have written down (an account's always may) is only lowered by it, a 0 stays, and where the
+    operator wrote that there are none (`limits = {}`) none is.
     """
     quotas = []
     for window, known in candidate.provider.account_limits.items():
@@ -119,7 +120,7 @@ def quotas_of(
         limit = known * COUNTED.get(window, 1)
         quotas.append(_quota(counter, window, limit, limits.get(counter), counts, now, builtin=False))
     own = candidate.model.limits
-    for window in _OF_MODELS:
+    for window in _OF_MODELS if not candidate.model.unlimited else ():
         counter = counter_name(candidate.id, window)
         if window in own or counter in limits:
             named = limits.get(counter)
@@ -231,6 +232,8 @@ def build_readings(
     """
     built = []
     for reading in readings:
+        if candidate.model.unlimited and not _is_of_account(candidate, reading.window):
+            continue
         counter, limit = _told_of(candidate, reading, limits)
         unit, left = COUNTED.get(reading.window, 1), reading.remaining
         used = max(0, limit - left * unit) if limit is not None and left is not None else None
@@ -254,12 +257,18 @@ def spent_until(
 def _told_of(candidate: Candidate, reading: QuotaReading, limits: Mapping[str, LearnedLimit]) -> tuple[str, int | None]:
     """Return the counter that a reading is about, and its limit with that: its account's, where only that has such a one."""
     window, own, account = reading.window, candidate.model.limits, candidate.provider.account_limits
-    of_account = window in account and window not in own
+    of_account = _is_of_account(candidate, window)
     counter = counter_name(candidate.credential.id if of_account else candidate.id, window)
+    if candidate.model.unlimited and not of_account:
+        return counter, None
     learned, unit = limits.get(counter), COUNTED.get(window, 1)
     named = reading.limit * unit if reading.limit else learned.limit if learned else None
     known = account[window] * unit if of_account else own.get(window)
     return counter, _believed(known, named, builtin=candidate.model.builtin and not of_account)
+
+
+def _is_of_account(candidate: Candidate, window: Window) -> bool:
+    return window in candidate.provider.account_limits and window not in candidate.model.limits
 
 
 def _good_until(candidate: Candidate, reading: QuotaReading, now: float) -> float:

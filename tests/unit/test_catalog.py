@@ -185,6 +185,15 @@ def test_a_changed_row_replaces_the_fields_it_names_whole(load, builtin):
     assert names(catalog.models) == names(builtin.models)  # it keeps its place
 
 
+def test_an_empty_table_of_limits_says_that_there_are_none(load, builtin):
+    catalog = load(
+        '[[models]]\nprovider = "groq"\nid = "openai/gpt-oss-20b"\nlimits = {}\n[[models]]\nprovider = "groq"\nid = "new"'
+    )
+    unlimited = {model.id: model.unlimited for model in catalog.models if model.provider == "groq"}
+    assert unlimited["openai/gpt-oss-20b"] and not unlimited["new"]
+    assert not any(model.unlimited for model in builtin.models)
+
+
 def test_a_changed_provider_keeps_its_other_fields(load):
     catalog = load('[[providers]]\nkey = "openrouter"\naccount_limits = { rpm = 20, rpd = 1000 }')
     provider = catalog.providers["openrouter"]

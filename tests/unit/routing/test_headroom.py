@@ -141,6 +141,18 @@ def test_a_window_that_only_the_provider_knows_counts_too():
     assert [(q.window, q.limit) for q in quotas_of(one, {}, learned(one, "tpm", 9), NOW)] == [("tpm", 9)]
 
 
+def test_where_the_operator_wrote_that_there_are_no_limits_none_of_the_providers_counts():
+    one = candidate("a/m", unlimited=True, account_limits={"rpd": 50})
+    told = [QuotaReading("tpm", 9, 4, 30.0), QuotaReading("rpd", 50, 40, 30.0)]
+    assert [quota.window for quota in quotas_of(one, {}, learned(one, "tpm", 9), NOW)] == ["rpd"]
+    assert [reading.counter for reading in build_readings(one, told, {}, NOW)] == [f"{one.credential.id}|rpd"]
+
+
+def test_a_provider_that_has_nothing_left_rests_though_the_operator_wrote_that_there_are_no_limits():
+    one = candidate("a/m", unlimited=True)
+    assert spent_until(one, [QuotaReading("rpm", 9, 0, 30.0)], {}, NOW) == NOW + 30
+
+
 def test_readings_say_what_is_used_and_until_when():
     one = candidate("a/m", limits={"rpd": 100})
     told = [QuotaReading("rpd", None, 40, 30.0), QuotaReading("tpm", 8000, 0, None), QuotaReading("rpm", 5, None, None)]

@@ -6,7 +6,7 @@ gunicorn's thread worker, in seven places (all measured 2026-11 with gunicorn 27
 - a client that sends or reads too slowly is let go (gateway/pace.py): there it holds its thread for as long as it likes;
 - a thread that has answered waits a moment for its client's next request: the way back through the thread that accepts, and
   from there to another one, costs as much as a third of a request;
-- a worker that is full leaves new connections to others that are not (gateway/siblings.py);
+- a worker leaves new connections to others that have more room (gateway/siblings.py);
 - a finished connection is closed without a thread: there the thread that accepts waits up to 2 s for a client which does
   not close, and nobody else is let in meanwhile;
 - a few threads more than requests are admitted: refusals and health are answered while every place is taken;
@@ -36,8 +36,10 @@ from gateway.siblings import Siblings
 
 SPARE_THREADS = 16  # beyond those that admission lets in
 STAY_S = 0.01  # how long a thread waits for the next request of the connection that it has just served
-LEAVE_S = 0.002  # at a time, while a full worker leaves a new connection to another
-LEAVE_MOST_S = 1.0  # that long at most: the other may hang
+MORE_ROOM = 2  # so many places more make another worker the better one for a new connection
+LEAVE_S = 0.001  # at a time, while a worker leaves a new connection to another
+LEAVE_MOST_S = 0.01  # that long at most: the other may hang
+LEAVE_WHEN_FULL_S = 1.0  # and that long where this one could only refuse
 LAST_S = 6.0  # of the graceful time: for requests that are ended to say so
 LINGER_S = 2.0  # for a client that still sends, so that it reads its answer before the connection is reset
 LINGER_BYTES = 1 << 20  # and for no more than this
@@ -118,18 +120,19 @@ class Worker(ThreadWorker):
             siblings.tell(self.cfg.threads - self._busy if self.alive else 0)
 
     def accept(self, listener: Any) -> None:
-        if self.alive and self._busy >= self.cfg.threads and self._leaves_it_to_others():
+        if self.alive and self._leaves_it_to_others():
             time.sleep(LEAVE_S)  # the listener stays readable
         else:
             super().accept(listener)
 
     def _leaves_it_to_others(self) -> bool:
-        """Whether somebody else could take a new connection, and is given the time for it."""
-        if not siblings.have_room():
+        """Whether somebody else should take a new connection, and is given the time for it."""
+        free = max(0, self.cfg.threads - self._busy)
+        if not siblings.have_room(free + MORE_ROOM if free else 1):
             return False
-        now = time.monotonic()
-        if now > self._leaves_until + LEAVE_MOST_S:  # the last time was another connection
-            self._leaves_until = now + LEAVE_MOST_S
+        most_s, now = LEAVE_MOST_S if free else LEAVE_WHEN_FULL_S, time.monotonic()
+        if now > self._leaves_until + most_s:  # the last time was another connection
+            self._leaves_until = now + most_s
         return now < self._leaves_until
 
     def handle_exit(self, sig: int, frame: Any) -> None:

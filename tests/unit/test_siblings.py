@@ -40,10 +40,10 @@ def test_nobody_else_has_room_where_there_is_nobody_else(siblings):
     assert not siblings.have_room()
 
 
-@pytest.mark.parametrize(("free", "room"), [(3, True), (0, False), (-2, False)])
-def test_another_has_as_much_room_as_it_says(siblings, free, room):
+@pytest.mark.parametrize(("free", "least", "room"), [(3, 1, True), (0, 1, False), (-2, 1, False), (3, 3, True), (3, 4, False)])
+def test_another_has_as_much_room_as_it_says(siblings, free, least, room):
     other = Sibling(siblings, 2, free)
-    assert siblings.have_room() is room
+    assert siblings.have_room(least) is room
     other.end()
 
 

@@ -14,8 +14,7 @@ from contextlib import suppress
 
 MOST_WORKERS = 512  # that live at a time, those that a reload replaces included
 
-_CELL = array("i")
-_LINE = 2  # cells
+_LINE = 2  # cells, each an int
 
 
 class Siblings:
@@ -25,7 +24,7 @@ class Siblings:
     """
 
     def __init__(self) -> None:
-        self._cells = memoryview(mmap.mmap(-1, MOST_WORKERS * _LINE * _CELL.itemsize)).cast(_CELL.typecode)
+        self._cells = memoryview(mmap.mmap(-1, MOST_WORKERS * _LINE * array("i").itemsize)).cast("i")
         self._line = 0
 
     def join(self, number: int) -> None:

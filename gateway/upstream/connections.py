@@ -1,7 +1,7 @@
 """The connections to providers: as those of urllib3, but that the watch knows each socket before it is used.
 
-And in what else they differ: all addresses of a name share the connect limit, a small body leaves with its head, a chunked
-answer is read by what the socket has, and what follows from a URL's origin is looked up once.
+And in what else they differ: all addresses of a name share the connect limit, sending has the time that the answer has, a
+small body leaves with its head, and what follows from a URL's origin is looked up once.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import socket
 import ssl
 import threading
 import time
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, ClassVar
 
 import requests
@@ -22,10 +22,10 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, LocationParseError, NameResolutionError, NewConnectionError
 from urllib3.util.connection import allowed_gai_family
 
-from gateway.upstream.chunked import Dechunker
+from gateway.upstream.answer import READ_BYTES, Answer
 from gateway.upstream.watch import Handle
 
-READ_BYTES = 65536
+FRESH_S = 0.5  # a connection that was used so recently is used again without a look at it
 LEAST_WAIT_S = 0.001  # of a socket: 0 would mean not to wait at all
 
 
@@ -35,9 +35,10 @@ class _Current(threading.local):
     handle: Handle | None = None
     upstream: Any = None
     reused = False
+    answer_s: float | None = None  # how long the answer may take to begin, the sending included
 
-    def begin(self, handle: Handle) -> None:
-        self.handle, self.upstream, self.reused = handle, None, False
+    def begin(self, handle: Handle, answer_s: float) -> None:
+        self.handle, self.upstream, self.reused, self.answer_s = handle, None, False, answer_s
 
     def note(self, upstream: Any, *, reused: bool) -> Handle | None:
         """Tie a socket to this thread's call; return the call's handle."""
@@ -50,40 +51,10 @@ class _Current(threading.local):
 current = _Current()
 
 
-class BadChunking(http.client.HTTPException):
-    """A chunked body is none."""
-
-
-class _Response(http.client.HTTPResponse):
-    """Reads a chunked body by what the socket has rather than chunk by chunk."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._dechunker = Dechunker()
-
-    def read1(self, n: int = -1) -> bytes:
-        if not self.chunked or self.isclosed():
-            return super().read1(n)
-        while not self._dechunker.ended:
-            if self._dechunker.broken:
-                raise BadChunking
-            data = self.fp.read1(READ_BYTES)
-            if not data:
-                raise http.client.IncompleteRead(b"")
-            if content := self._dechunker.feed(data):
-                return content
-        self._close_conn()  # type: ignore[attr-defined]
-        return b""
-
-    @property
-    def has_bytes(self) -> bool:
-        """Whether a read would have something at once. The socket must not block."""
-        return self._dechunker.ended or self._dechunker.broken or bool(self.fp.peek(1))
-
-
 class _Connection(HTTPConnection):
-    response_class = _Response
+    response_class = Answer
     _answered = False  # it has served a request before: the provider may have closed it since
+    _free_since = 0.0  # monotonic seconds
     _body = b""  # of the request, to be sent with its head
     _noted: Any = None  # the socket that the watch knows
     _user: Handle | None = None  # whose request it serves
@@ -103,6 +74,7 @@ class _Connection(HTTPConnection):
                 self._guard = None
         self._answered = False
         self._note(self.sock, reused=False)
+        set_timeout(self.sock, current.answer_s)
 
     def _new_conn(self) -> socket.socket:
         """Connect to the first address that answers. All of them share the connect limit, and TLS gets what is left.
@@ -139,31 +111,62 @@ class _Connection(HTTPConnection):
         self._guard = upstream.dup()
         self._note(self._guard, reused=False)
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether it can be used. One that was just used most likely can, and a call on it is repeated if not."""
+        if self.sock is not None and time.monotonic() - self._free_since < FRESH_S:
+            return True
+        return super().is_connected
+
     def send(self, data: Any) -> None:
         if self.sock is not self._noted and not self._guard:
             self._note(self.sock, reused=self._answered)
+            set_timeout(self.sock, current.answer_s)
         data, self._body = data + self._body, b""
         super().send(data)
 
     def request(self, method: str, url: str, body: Any = None, headers: Any = None, **options: Any) -> None:
+        """Send a request whose headers are complete but for the host's."""
         self._noted, self._body = None, b""  # it may be another call that uses it now
-        if body and len(body) <= READ_BYTES and not options.get("chunked"):
+        self.putrequest(method, url, skip_accept_encoding=True)
+        for name, value in headers.items():
+            self._output(field_line(name, value))  # type: ignore[attr-defined]
+        if body and len(body) <= READ_BYTES:
             self._body, body = body, None  # with the head, in one packet
-        super().request(method, url, body, headers, **options)
+        self.endheaders()
+        if body:
+            self.send(body)
 
     def getresponse(self) -> Any:
-        response = super().getresponse()
+        set_timeout(self.sock, self.timeout)
+        response = http.client.HTTPConnection.getresponse(self)  # not urllib3's, which wraps it
         self._answered = True
         return response
 
     def let_go(self) -> None:
         """It serves nobody any more: what ends that request must not end the next one's."""
+        self._free_since = time.monotonic()
         if self._user:
             self._user.detach(self._noted)
             self._user = None
 
     def _note(self, upstream: Any, *, reused: bool) -> None:
         self._noted, self._user = upstream, current.note(upstream, reused=reused)
+
+
+@lru_cache(maxsize=1024)
+def field_line(name: str, value: str) -> bytes:
+    """Return a line of a request's head. :raises ValueError: it would be more than one, or its name is none."""
+    line = f"{name}: {value}"
+    if not name or ":" in name or not line.isprintable():
+        raise ValueError(f"no header: {name!r}")
+    return line.encode("latin-1")
+
+
+def set_timeout(connection: Any, seconds: float | None) -> None:
+    """Bound a socket's waits. Most often nothing changes, and a change asks the system."""
+    if connection is not None and connection.gettimeout() != seconds:
+        connection.settimeout(seconds)
 
 
 class _HTTPSConnection(_Connection, HTTPSConnection):

@@ -31,7 +31,8 @@ from gateway.errors import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
-from gateway.upstream.connections import LEAST_WAIT_S, READ_BYTES, Adapter, current
+from gateway.upstream.answer import READ_BYTES
+from gateway.upstream.connections import LEAST_WAIT_S, Adapter, current, set_timeout
 from gateway.upstream.watch import Handle
 
 MAX_BODY_BYTES = 128 * 1024 * 1024  # of a whole answer: more than any model sends, less than hurts the process
@@ -64,10 +65,9 @@ class UpstreamResponse:
     """An answer whose headers are here; the body is read as it arrives. Use from one thread; close it once."""
 
     def __init__(self, raw: Any, handle: Handle, upstream: socket.socket | None) -> None:
-        self._raw = raw  # urllib3.BaseHTTPResponse
+        self._raw = raw  # an Answer, or as much of urllib3's response as is used of one
         self._handle = handle
         self._socket = upstream
-        self._timeout_s: float | None = None  # of the socket, as far as this answer set it
         self.status: int = raw.status
         self.headers: Mapping[str, str] = {name.lower(): value for name, value in raw.headers.items()}
 
@@ -134,10 +134,9 @@ class UpstreamResponse:
 
     def _set_timeout(self, timeout_s: float) -> None:
         # Once the body was read to its end, the socket is back in the pool, and may be another request's.
-        if self._socket and timeout_s != self._timeout_s and not self._raw.closed:
-            self._timeout_s = timeout_s
+        if self._socket and not self._raw.closed:
             with suppress(OSError):
-                self._socket.settimeout(timeout_s)
+                set_timeout(self._socket, timeout_s)
 
     def _is_buffered(self, upstream: socket.socket) -> bool:
         """Whether bytes have left the socket already: they wait in a buffer, where no poll sees them."""
@@ -145,7 +144,7 @@ class UpstreamResponse:
             return True
         self._set_timeout(0)  # a look that waits would end like a read: what once timed out cannot be read any more
         try:
-            return bool(self._raw._fp.has_bytes)
+            return bool(self._raw.has_bytes)
         except ssl.SSLWantReadError:
             return False
         except (OSError, ValueError):
@@ -195,7 +194,7 @@ class Transport:
         if left_s <= 0:
             raise UpstreamTimeout("There was no time left to ask the provider.", phase="total")
         handle.arm(time.monotonic() + left_s)  # also for headers that drip
-        current.begin(handle)
+        current.begin(handle, left_s)
         try:
             with mapped_errors(handle, "first_token"):
                 response = self._adapter.send(

@@ -63,6 +63,8 @@ def pre_fork(server, worker):  # type: ignore[no-untyped-def]
 
 def post_fork(server, worker):  # type: ignore[no-untyped-def]
     count_as_worker(worker.number)
+    # A request makes some hundred objects and hardly a cycle: looked for every 700 objects, they cost 4% (measured 2026-11).
+    gc.set_threshold(10_000)
 
 
 def child_exit(server, worker):  # type: ignore[no-untyped-def]

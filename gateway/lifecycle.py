@@ -1,12 +1,13 @@
 """How the application and gunicorn meet: what a worker does that Flask cannot.
 
-gunicorn's thread worker, in seven places (all measured 2026-11 with gunicorn 27.0.1):
+gunicorn's thread worker, in eight places (all measured 2026-11 with gunicorn 27.0.1):
 
 - a connection gets a thread only when it has sent something: one that is silent holds a thread for 5 s there;
 - a client that sends or reads too slowly is let go (gateway/pace.py): there it holds its thread for as long as it likes;
 - a thread that has answered waits a moment for its client's next request: the way back through the thread that accepts, and
   from there to another one, costs as much as a third of a request;
 - a worker leaves new connections to others that have more room (gateway/siblings.py);
+- an answer's head leaves together with the beginning of its body, where gunicorn sends twice;
 - a finished connection is closed without a thread: there the thread that accepts waits up to 2 s for a client which does
   not close, and nobody else is let in meanwhile;
 - a few threads more than requests are admitted: refusals and health are answered while every place is taken;
@@ -28,6 +29,8 @@ from functools import partial
 from typing import Any, cast
 
 from flask import Flask
+from gunicorn.http import wsgi
+from gunicorn.http.wsgi import Response
 from gunicorn.workers.gthread import ThreadWorker
 
 from gateway.pace import PacedSocket
@@ -53,7 +56,7 @@ class Worker(ThreadWorker):
 
     _gateway: Services | None = None  # until the application is loaded
     _busy = 0  # connections that have a thread of the pool, or wait for one
-    _leaves_until = 0.0  # monotonic seconds: new connections are left to others
+    _leaves_since = 0.0  # monotonic seconds: a new connection is left to others
 
     def load_wsgi(self) -> None:
         super().load_wsgi()
@@ -100,11 +103,38 @@ class Worker(ThreadWorker):
             conn.close = lambda graceful=False: None
         return goes_on
 
-    def handle_request(self, req: Any, conn: Any) -> Any:
+    def handle_request(self, req: Any, conn: Any) -> bool:
+        """Serve one request; return whether its connection may serve another.
+
+        gunicorn's own, without what nobody here uses: its hooks, its access log, and files that the kernel sends.
+        """
+        response, environ = wsgi.create(req, conn.sock, conn.client, conn.server, self.cfg, response_class=Reply)
+        environ["wsgi.multithread"] = True
+        self.nr += 1
+        if self.nr >= self.max_requests:
+            self.alive = False
+        if not self.alive or len(self.keepalived_conns) >= self.max_keepalived:
+            response.force_close()
+        application: Callable[..., Iterable[bytes]] = self.wsgi
         try:
-            return super().handle_request(req, conn)
+            body = application(environ, response.start_response)
+            try:
+                for piece in body:
+                    response.write(piece)
+                response.close()
+            finally:
+                if hasattr(body, "close"):
+                    body.close()
+        except OSError:
+            raise
+        except Exception:
+            if not response.headers_sent:
+                raise
+            self.log.exception("Error handling request")
+            raise StopIteration from None  # the connection ends: what was sent cannot be taken back
         finally:
             conn.sock.begin()
+        return not response.should_close()
 
     def _stays_for(self, conn: Any) -> bool:
         """Wait for a connection's next request, at most STAY_S; return whether it is here. Spare threads do not wait."""
@@ -131,9 +161,9 @@ class Worker(ThreadWorker):
         if not siblings.have_room(free + MORE_ROOM if free else 1):
             return False
         most_s, now = LEAVE_MOST_S if free else LEAVE_WHEN_FULL_S, time.monotonic()
-        if now > self._leaves_until + most_s:  # the last time was another connection
-            self._leaves_until = now + most_s
-        return now < self._leaves_until
+        if now > self._leaves_since + 2 * most_s:  # the last time was another connection
+            self._leaves_since = now
+        return now < self._leaves_since + most_s
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         if self.alive and self._gateway:
@@ -160,6 +190,30 @@ class Worker(ThreadWorker):
                     if self.nr_conns == before:
                         break
                 listener.close()
+
+
+class Reply(Response):
+    """An answer whose head leaves with the beginning of its body, in one packet."""
+
+    _head = b""
+
+    def send_headers(self) -> None:
+        if not self.headers_sent:
+            lines = [*self.default_headers(), *(f"{name}: {value}\r\n" for name, value in self.headers), "\r\n"]
+            self._head = "".join(lines).encode("latin-1")
+            self.headers_sent = True
+
+    def _emit_body(self, data: bytes) -> None:
+        self._send(b"%X\r\n%b\r\n" % (len(data), data) if self.chunked else data)
+
+    def close(self) -> None:
+        self.send_headers()
+        if self._head or self.chunked:
+            self._send(b"0\r\n\r\n" if self.chunked else b"")
+
+    def _send(self, data: bytes) -> None:
+        self.sock.sendall(self._head + data if self._head else data)
+        self._head = b""
 
 
 class Lingering:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import re
 import sys
 import threading
@@ -63,7 +62,7 @@ class Gathering(logging.Handler):
         self._lines: deque[str] = deque(maxlen=MOST_LINES)
         self._something = threading.Event()
         self._writing = threading.Lock()
-        self._writer_of = 0  # the process whose thread writes: a fork takes no thread along
+        self._writer: threading.Thread | None = None  # a fork takes it not along
 
     def emit(self, record: logging.LogRecord) -> None:
         self._lines.append(self.format(record))
@@ -83,9 +82,9 @@ class Gathering(logging.Handler):
                     self._stream.flush()
 
     def _start_writer(self) -> None:
-        if self._writer_of != os.getpid():
-            self._writer_of = os.getpid()
-            threading.Thread(target=self._write, name="log", daemon=True).start()
+        if self._writer is None or not self._writer.is_alive():
+            self._writer = threading.Thread(target=self._write, name="log", daemon=True)
+            self._writer.start()
 
     def _write(self) -> None:
         while True:

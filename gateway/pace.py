@@ -19,30 +19,37 @@ BYTES_PER_S = 8192  # what moved meanwhile, at this pace: a throttled phone's, w
 
 
 class PacedSocket(socket.socket):
-    """A socket whose blocking `recv` and `sendall` keep to these limits; in every other mode it is a socket as any.
+    """A socket whose `recv` and `sendall` keep to these limits; where it must not block, they wait for nobody.
 
     Only waits count, so that a stream may last for as long as its client reads it.
 
     :raises TimeoutError: the client is too slow. It carries an `errno` that gunicorn takes for a client that left.
     """
 
+    _blocks = True
     _waited_s = 0.0
     _moved_bytes = 0
 
     @classmethod
     def adopt(cls, other: socket.socket) -> PacedSocket:
         """Return a socket in the place of another, which is of no use any more."""
-        timeout_s = other.gettimeout()
+        blocks = other.gettimeout() is None
+        other.setblocking(False)
         paced = cls(other.family, other.type, other.proto, fileno=other.detach())
-        paced.settimeout(timeout_s)
+        paced.setblocking(blocks)
         return paced
+
+    def setblocking(self, flag: bool, /) -> None:
+        """Say how `recv` and `sendall` are meant. For the system it never blocks, and so need not be told: gunicorn changes its
+        mind four times a request."""
+        self._blocks = flag
 
     def begin(self) -> None:
         """Another request begins: what it waits for is its own."""
         self._waited_s, self._moved_bytes = 0.0, 0
 
     def recv(self, size: int, flags: int = 0, /) -> bytes:
-        if flags or self.gettimeout() is not None:
+        if flags or not self._blocks:
             return super().recv(size, flags)
         while True:
             try:
@@ -54,7 +61,7 @@ class PacedSocket(socket.socket):
                 return data
 
     def sendall(self, data: Any, flags: int = 0, /) -> None:
-        if flags or self.gettimeout() is not None:
+        if flags or not self._blocks:
             return super().sendall(data, flags)
         rest = data
         while True:

@@ -25,24 +25,23 @@ class Siblings:
 
     def __init__(self) -> None:
         self._cells = memoryview(mmap.mmap(-1, MOST_WORKERS * _LINE * array("i").itemsize)).cast("i")
-        self._line = 0
+        self._line = self._pid = 0
 
     def join(self, number: int) -> None:
         """Take the line of this process; `number` counts the workers that the master ever started."""
-        self._line = number % MOST_WORKERS * _LINE
+        self._line, self._pid = number % MOST_WORKERS * _LINE, os.getpid()
 
     def tell(self, free: int) -> None:
         """Write how many requests more this process could take. Does not block."""
-        self._cells[self._line], self._cells[self._line + 1] = os.getpid(), max(0, free)
+        self._cells[self._line], self._cells[self._line + 1] = self._pid, max(0, free)
 
     def have_room(self, least: int = 1) -> bool:
         """Whether any other worker, alive, could take at least so many requests more."""
         free = self._cells[1::_LINE].tolist()
         if max(free) < least:
             return False
-        own = os.getpid()
         others = zip(self._cells[::_LINE].tolist(), free, strict=True)
-        return any(room >= least and pid != own and _is_alive(pid) for pid, room in others)
+        return any(room >= least and pid != self._pid and _is_alive(pid) for pid, room in others)
 
 
 def _is_alive(pid: int) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import random
 import socket
 import time
 from typing import cast
@@ -55,7 +55,7 @@ class Exchange:
         self._ended = False
         self._body_read = False
         self.started_mono = time.monotonic()
-        self.id = "req_" + secrets.token_hex(12)
+        self.id = f"req_{random.getrandbits(96):024x}"
         self.allowance: Allowance | None = None  # what the limit that it falls under says
         asked: str = http.environ.get(ASKED_PATH, "")
         self.path = asked.encode("latin-1").decode("utf-8", "replace")[:LONGEST_SHOWN_PATH]  # WSGI's own encoding of paths

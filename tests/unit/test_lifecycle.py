@@ -1,29 +1,44 @@
+from types import SimpleNamespace
+
 import pytest
 
-from gateway.lifecycle import closes_on_request
+from gateway.lifecycle import Reply
 
 
-class Server:
-    """As much of gunicorn's response as the wrapper sees."""
-
-    def __init__(self):
-        self.started = []
-        self.closes = False
-
-    def force_close(self):
-        self.closes = True
-
-    def start_response(self, status, headers, exc_info=None):
-        self.started.append((status, headers, exc_info))
+class Sent(list):
+    def sendall(self, data):
+        self.append(data)
 
 
-@pytest.mark.parametrize(("headers", "closes"), [([("Connection", "close")], True), ([("Retry-After", "1")], False), ([], False)])
-def test_an_answer_that_says_so_closes_its_connection(headers, closes):
-    server = Server()
+def reply(headers, *, method="GET", status="200 OK"):
+    """Return an answer to a request, and what it sends."""
+    request = SimpleNamespace(method=method, version=(1, 1), should_close=lambda: False)
+    sent = Sent()
+    answer = Reply(request, sent, SimpleNamespace(protocol="http"))
+    answer.start_response(status, headers)
+    return answer, sent
 
-    def app(environ, start_response):
-        start_response("503 Service Unavailable", headers)
-        return [environ["body"]]
 
-    assert closes_on_request(app)({"body": b"x"}, server.start_response) == [b"x"]
-    assert server.closes == closes and server.started == [("503 Service Unavailable", headers, None)]
+def test_a_head_leaves_with_the_beginning_of_its_body():
+    answer, sent = reply([("Content-Length", "4")])
+    answer.write(b"ab")
+    answer.write(b"cd")
+    answer.close()
+    assert len(sent) == 2 and sent[0].startswith(b"HTTP/1.1 200 OK\r\n") and sent[0].endswith(b"\r\n\r\nab") and sent[1] == b"cd"
+
+
+def test_a_body_without_a_length_is_chunked():
+    answer, sent = reply([("X-A", "1")])
+    answer.write(b"ab")
+    answer.write(b"")
+    answer.write(b"c")
+    answer.close()
+    assert sent[0].endswith(b"X-A: 1\r\n\r\n2\r\nab\r\n") and sent[1:] == [b"1\r\nc\r\n", b"0\r\n\r\n"]
+
+
+@pytest.mark.parametrize(("method", "status"), [("HEAD", "200 OK"), ("GET", "204 No Content")])
+def test_a_head_alone_leaves_at_the_end(method, status):
+    answer, sent = reply([("X-A", "1")], method=method, status=status)
+    answer.write(b"none of this")
+    answer.close()
+    assert len(sent) == 1 and sent[0].endswith(b"X-A: 1\r\n\r\n")

@@ -125,10 +125,24 @@ def test_other_modes_are_those_of_any_socket(pair):
     assert peer.recv(10) == b"x" * 10
 
 
-@pytest.mark.parametrize("timeout_s", [None, 0.0, 1.5])
-def test_a_socket_is_adopted_as_it_is(timeout_s):
+@pytest.mark.parametrize("blocks", [True, False])
+def test_a_socket_is_adopted_as_it_is(blocks):
     ours, theirs = socket.socketpair()
-    ours.settimeout(timeout_s)
+    ours.setblocking(blocks)
     number = ours.fileno()
     with theirs, PacedSocket.adopt(ours) as paced:
-        assert (paced.fileno(), paced.gettimeout(), ours.fileno()) == (number, timeout_s, -1)
+        assert (paced.fileno(), ours.fileno()) == (number, -1)
+        with pytest.raises(TimeoutError if blocks else BlockingIOError):
+            paced.recv(1)
+
+
+def test_a_socket_that_must_not_block_waits_for_nobody(pair):
+    paced, peer = pair
+    paced.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        paced.recv(1)
+    with pytest.raises(BlockingIOError):
+        paced.sendall(b"x" * 10_000_000)
+    paced.setblocking(True)
+    peer.send(b"y")
+    assert paced.recv(1) == b"y"

@@ -164,7 +164,9 @@ def field_line(name: str, value: str) -> bytes:
 
 
 def set_timeout(connection: Any, seconds: float | None) -> None:
-    """Bound a socket's waits. Most often nothing changes, and a change asks the system."""
+    """Bound a socket's waits; those of seconds to a tenth. Most often nothing changes then, and a change asks the system."""
+    if seconds is not None and seconds > 1:
+        seconds = round(seconds, 1)
     if connection is not None and connection.gettimeout() != seconds:
         connection.settimeout(seconds)
 

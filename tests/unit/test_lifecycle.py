@@ -14,7 +14,7 @@ def reply(headers, *, method="GET", status="200 OK"):
     """Return an answer to a request, and what it sends."""
     request = SimpleNamespace(method=method, version=(1, 1), should_close=lambda: False)
     sent = Sent()
-    answer = Reply(request, sent, SimpleNamespace(protocol="http"))
+    answer = Reply(request, sent, SimpleNamespace(protocol="http"))  # type: ignore[arg-type]
     answer.start_response(status, headers)
     return answer, sent
 

@@ -125,15 +125,17 @@ def test_other_modes_are_those_of_any_socket(pair):
     assert peer.recv(10) == b"x" * 10
 
 
-@pytest.mark.parametrize("blocks", [True, False])
-def test_a_socket_is_adopted_as_it_is(blocks):
+@pytest.mark.parametrize("timeout_s", [None, 0.0, 0.1])
+def test_a_socket_is_adopted_as_it_is(timeout_s):
     ours, theirs = socket.socketpair()
-    ours.setblocking(blocks)
+    ours.settimeout(timeout_s)
     number = ours.fileno()
     with theirs, PacedSocket.adopt(ours) as paced:
-        assert (paced.fileno(), ours.fileno()) == (number, -1)
-        with pytest.raises(TimeoutError if blocks else BlockingIOError):
+        assert (paced.fileno(), paced.gettimeout(), ours.fileno()) == (number, timeout_s, -1)
+        began = time.monotonic()
+        with pytest.raises(BlockingIOError if timeout_s == 0 else TimeoutError):
             paced.recv(1)
+        assert (timeout_s or 0.0) <= time.monotonic() - began < 0.4
 
 
 def test_a_socket_that_must_not_block_waits_for_nobody(pair):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from flask import Flask, request
+from flask import Flask, Request, request
+from flask.sessions import NullSession, SessionInterface, SessionMixin
 from flask_cors import CORS
 
 from gateway.admission import Gate
@@ -70,6 +71,7 @@ def create_app(
     set_up_logging(services.settings.log_level, as_json=services.settings.log_format == "json")
     app = Flask(__name__, static_folder=None)
     app.extensions["gateway"] = services
+    app.session_interface = NoSessions()
     app.before_request(exchange.begin_exchange)
     surfaces = (chat, completions, embeddings, messages, rerank, responses, models)
     for part in (*surfaces, routing, figures, metrics, health, index, docs, dashboard):
@@ -79,6 +81,19 @@ def create_app(
     paths = CanonicalPaths(app.wsgi_app, app.url_map)
     app.wsgi_app = behind_proxies(paths, services.settings.trusted_proxy_hops)  # type: ignore[method-assign, assignment]
     return app
+
+
+class NoSessions(SessionInterface):
+    """Nobody has a session here: keys come with each request."""
+
+    def open_session(self, app: Flask, request: Request) -> SessionMixin:
+        return _NO_SESSION
+
+    def is_null_session(self, obj: object) -> bool:
+        return True
+
+
+_NO_SESSION = NullSession()
 
 
 def build_services(configuration: Configuration, *, store: StateStore | None, log: Telemetry) -> Services:

@@ -10,7 +10,10 @@ import threading
 import time
 from collections import deque
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any, TextIO
+
+from gateway import jsonio
 
 GATHER_S = 0.05  # how long a line waits for others to be written with it
 MOST_LINES = 10_000  # that wait to be written
@@ -33,15 +36,21 @@ class Formatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
-            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z",
+            "time": f"{_second(int(record.created))}.{int(record.msecs):03d}Z",
             "level": record.levelname.lower(),
             "message": record.getMessage(),
             **getattr(record, "fields", {}),
         }
         if self._as_json:
-            return json.dumps(line)  # in ASCII: U+2028 ends a line for some readers
+            text = jsonio.dumps(line)
+            return text.decode() if text.isascii() else json.dumps(line)  # U+2028 ends a line for some readers
         time_of_day, level, message = line.pop("time")[11:], line.pop("level"), line.pop("message")
         return f"{time_of_day} {level:7s} {message} " + " ".join(f"{name}={_as_text(value)}" for name, value in line.items())
+
+
+@lru_cache(maxsize=4)
+def _second(epoch_s: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(epoch_s))
 
 
 def _as_text(value: Any) -> str:

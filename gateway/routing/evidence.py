@@ -68,6 +68,7 @@ class Health:
 
 
 UNKNOWN = Health()
+_SUMS = len(Sum)
 
 
 def health_of(evidence: Evidence | None, now: float) -> Health:
@@ -150,4 +151,7 @@ def _times(first: Sum, seconds: float) -> dict[Sum, float]:
 
 
 def _lesson(model: str, values: Mapping[Sum, float], forget: tuple[int, ...] = ()) -> Lesson:
-    return Lesson(model, tuple(values.get(position, 0.0) for position in Sum), HALF_LIFE_S, forget)
+    sums = [0.0] * _SUMS
+    for position, value in values.items():
+        sums[position] = value
+    return Lesson(model, tuple(sums), HALF_LIFE_S, forget)

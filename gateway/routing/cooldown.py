@@ -45,13 +45,16 @@ _QUOTA_REASONS = frozenset({UpstreamRateLimited.reason, UpstreamQuotaExhausted.r
 _SCOPES = ("candidate", "model", "credential", "provider")  # as errors name them, in the order of `scopes_over`
 
 
-def failure_of(error: UpstreamError, candidate: Candidate, *, began_at: float, answered_before: bool) -> Failure | None:
+def failure_of(
+    error: UpstreamError, candidate: Candidate, *, began_at: float, answered_before: bool, broke: bool = False
+) -> Failure | None:
     """Return what a failed attempt means for the scope that it speaks about, None where it says nothing of the next call.
 
-    `answered_before`: the model did, at least once.
+    `answered_before`: the model did, at least once. `broke`: it failed in the middle of its answer.
     """
     scope = scope_of(error, candidate)
-    return Failure(scope, error.reason, began_at, _rests_s(error, answered_before)) if scope else None
+    reason = StreamBroken.reason if broke and error.reason in _PASSING_REASONS else error.reason
+    return Failure(scope, reason, began_at, _rests_s(error, answered_before)) if scope else None
 
 
 def scope_of(error: UpstreamError, candidate: Candidate) -> str:
@@ -87,6 +90,11 @@ def ran_beside(failure: Failure, known: Rest | None) -> bool:
     Only where a first failure goes on; what rests at once is not counted by attempts that began before the rest anyway.
     """
     return known is not None and not known.until and not failure.rests_s[0] and failure.began_at < known.failed_at
+
+
+def ends_at_first_token(rest: Rest) -> bool:
+    """Whether a rest is over when an answer begins. One that broken answers made, and a single failure, are when it is whole."""
+    return rest.until > 0 and rest.reason != StreamBroken.reason
 
 
 def disproved_since(rest: Rest, began_at: float, now: float) -> float:

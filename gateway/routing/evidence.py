@@ -125,14 +125,22 @@ def lesson_of_success(model: str, *, ttft_s: float | None, closes: bool) -> Less
 
 
 def lesson_of_end(
-    model: str, usage: Usage, estimated_tokens: int, *, answers: int = 1, whole_s: float | None, speaking_s: float
+    model: str,
+    usage: Usage,
+    estimated_tokens: int,
+    *,
+    answers: int = 1,
+    whole_s: float | None,
+    speaking_s: float,
+    closes: bool = False,
 ) -> Lesson:
     """Return what a finished answer teaches of time and tokens.
 
     `whole_s`: how long it took where it came in one piece, else None. `speaking_s`: how long its tokens took to come.
-    Several `answers` were asked for at once: they tell nothing of how long and how fast one is.
+    Several `answers` were asked for at once: they tell nothing of how long and how fast one is. `closes`: what went wrong
+    before is over, and this answer is all that is known.
     """
-    values: dict[Sum, float] = {}
+    values: dict[Sum, float] = {Sum.CALLS: 1.0, Sum.SUCCESSES: 1.0} if closes else {}
     if whole_s is not None:
         values |= _times(Sum.WHOLE_N, whole_s)
     if not usage.estimated:
@@ -141,7 +149,7 @@ def lesson_of_end(
         values |= {Sum.ANSWERS: 1.0, Sum.ANSWER_TOKENS: float(usage.completion_tokens)}
         if usage.completion_tokens and speaking_s > 0:
             values |= {Sum.SPEED_S: speaking_s, Sum.SPEED_TOKENS: float(usage.completion_tokens)}
-    return _lesson(model, values)
+    return _lesson(model, values, forget=(Sum.CALLS, Sum.SUCCESSES) if closes else ())
 
 
 def _times(first: Sum, seconds: float) -> dict[Sum, float]:

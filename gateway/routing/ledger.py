@@ -42,7 +42,8 @@ class Asked:
 class Booking:
     """An attempt under way: what it took in advance, and since when (the store's epoch seconds, and monotonic ones).
 
-    The ledger closes it (`open` False), once.
+    `disproved`: which failures the answer makes up for once it is whole. `closes`: what failed before is over then. The
+    ledger closes it (`open` False), once.
     """
 
     candidate: Candidate
@@ -51,7 +52,8 @@ class Booking:
     asked: Asked
     began_at: float
     began_mono: float
-    trial: bool = False
+    closes: bool = False
+    disproved: Sequence[Recovery] = ()
     open: bool = True
 
 
@@ -99,7 +101,7 @@ class Ledger:
         """Take headroom, and the probe where a rest has just ended; or return why this candidate is not to be tried.
 
         `insist`: a rest that this request itself caused does not count. `capped`: take no more of a quota than there is
-        of it at all, though the request seems larger. `trial`: an answer shows that what failed before is over.
+        of it at all, though the request seems larger. `trial`: a whole answer shows that what failed before is over.
         """
         moment = self.moment()
         standing = moment.standing(candidate, self.now())
@@ -163,7 +165,7 @@ class Ledger:
             return
         changes = self._settled(booking, usage)
         changes.append(evidence.lesson_of_failure(booking.candidate.model.name))
-        self._close_failed(booking, error, changes)
+        self._close_failed(booking, error, changes, broke=True)
 
     def empty(self, booking: Booking) -> None:
         """Record an answer with nothing in it: the upstream is there, the model did not speak."""
@@ -176,16 +178,23 @@ class Ledger:
         self._close(booking, self._settled(booking, usage), "abandoned")
 
     def answered(self, booking: Booking, quota: Sequence[QuotaReading], *, ttft_s: float | None) -> None:
-        """Record that a candidate answers, which ends its rests. `ttft_s` None: the answer was not streamed."""
-        candidate = booking.candidate
-        moment = self.moment()
-        self._answered_at[candidate.provider.key] = self.now()
-        rests = [rest for scope in cooldown.scopes_over(candidate) if (rest := moment.rests.get(scope))]
-        recoveries = [Recovery(r.scope, cooldown.disproved_since(r, booking.began_at, self.now())) for r in rests]
-        probed = any(rest.until and rest.since <= booking.began_at for rest in rests)
-        lesson = evidence.lesson_of_success(candidate.model.name, ttft_s=ttft_s, closes=probed or booking.trial)
-        changes: list[Change] = [*self._recovered(recoveries), lesson, *self._readings(candidate, quota)]
-        self._store.write([*changes, *self._released(booking.probe)])
+        """Record that a candidate answers, which ends its rests. `ttft_s` None: the answer was not streamed.
+
+        Failures in a row, and the rests that broken answers made, end with the answer: it may break too.
+        """
+        candidate, rests, now = booking.candidate, self.moment().rests, self.now()
+        self._answered_at[candidate.provider.key] = now
+        known = [rest for scope in cooldown.scopes_over(candidate) if (rest := rests.get(scope))]
+        over = [rest for rest in known if cooldown.ends_at_first_token(rest)]
+        open_ = [rest for rest in known if not cooldown.ends_at_first_token(rest)]
+        booking.disproved = _disproved(open_, booking, now)
+        booking.closes = booking.closes or _probed(open_, booking)
+        lesson = evidence.lesson_of_success(candidate.model.name, ttft_s=ttft_s, closes=_probed(over, booking))
+        changes: list[Change] = [*self._recovered(_disproved(over, booking, now)), lesson, *self._readings(candidate, quota)]
+        if not any(rest.until for rest in open_):
+            changes += self._released(booking.probe)
+            booking.probe = None
+        self._store.write(changes)
         self._rest_where_spent(candidate, quota)
 
     def ended(self, booking: Booking, usage: Usage, *, ttft_s: float | None) -> None:
@@ -199,10 +208,11 @@ class Ledger:
             answers=booking.asked.answers,
             whole_s=whole_s,
             speaking_s=took_s if ttft_s is None else took_s - ttft_s,
+            closes=booking.closes,
         )
-        self._close(booking, [*self._settled(booking, usage), lesson], "ok")
+        self._close(booking, [*self._settled(booking, usage), *self._recovered(booking.disproved), lesson], "ok")
 
-    def _recovered(self, recoveries: list[Recovery]) -> list[Recovery]:
+    def _recovered(self, recoveries: Sequence[Recovery]) -> Sequence[Recovery]:
         if recoveries:
             self._outlook.note(lambda moment: moment.note_recoveries(recoveries), behind_s=BEHIND_S)
         return recoveries
@@ -220,10 +230,10 @@ class Ledger:
     def _settled(self, booking: Booking, usage: Usage) -> list[Change]:
         return [*headroom.build_adjustments(booking.charges, usage, booking.candidate.model)]
 
-    def _close_failed(self, booking: Booking, error: UpstreamError, changes: list[Change]) -> Rest | None:
+    def _close_failed(self, booking: Booking, error: UpstreamError, changes: list[Change], *, broke: bool = False) -> Rest | None:
         candidate, moment = booking.candidate, self.moment()
-        answered_before = moment.health(candidate.model.name).answered_before
-        failure = cooldown.failure_of(error, candidate, began_at=booking.began_at, answered_before=answered_before)
+        before = moment.health(candidate.model.name).answered_before
+        failure = cooldown.failure_of(error, candidate, began_at=booking.began_at, answered_before=before, broke=broke)
         known = moment.rests.get(failure.scope) if failure else None
         counts = failure is not None and not cooldown.ran_beside(failure, known)
         rest = self._fail_and_spread(failure, candidate) if failure and counts else known
@@ -267,6 +277,15 @@ class Ledger:
                 self._in_flight[candidate.id] = left
             else:
                 self._in_flight.pop(candidate.id, None)
+
+
+def _disproved(rests: Sequence[Rest], booking: Booking, now: float) -> list[Recovery]:
+    return [Recovery(rest.scope, cooldown.disproved_since(rest, booking.began_at, now)) for rest in rests]
+
+
+def _probed(rests: Sequence[Rest], booking: Booking) -> bool:
+    """Whether an attempt began after one of these rests did, so that it saw whether that is over."""
+    return any(rest.until and rest.since <= booking.began_at for rest in rests)
 
 
 def demand_of(asked: Asked, candidate: Candidate, health: Health) -> Demand:

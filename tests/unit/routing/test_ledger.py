@@ -2,6 +2,7 @@ import pytest
 
 from gateway.domain import QuotaReading, Usage
 from gateway.errors import (
+    StreamBroken,
     UpstreamCredentialRejected,
     UpstreamFailed,
     UpstreamOverloaded,
@@ -193,6 +194,66 @@ def test_an_answer_that_was_asked_for_before_a_rest_disproves_one_of_failures_in
     bench.one.answered(early, (), ttft_s=None)
     assert (because(bench.one.begin(ONE, Asked(10))) == "cooldown") is stays  # at once
     assert (because(bench.begin(bench.two)) == "cooldown") is stays
+
+
+def broken(bench, who=ONE):
+    """A stream that broke after its first token."""
+    booking = bench.begin(who=who)
+    assert isinstance(booking, Booking), booking
+    bench.one.answered(booking, (), ttft_s=0.1)
+    bench.clock.now += 2
+    bench.one.broken(booking, StreamBroken("x"), USUAL)
+
+
+def test_streams_that_break_rest_their_model_at_the_second_in_a_row(bench):
+    bench.succeed()
+    broken(bench)
+    assert isinstance(bench.begin(bench.two), Booking)
+    broken(bench)
+    assert because(bench.begin(bench.two)) == "cooldown"
+
+
+def test_a_whole_answer_between_two_that_broke_makes_up_for_the_first(bench):
+    bench.succeed()
+    broken(bench)
+    bench.succeed()
+    broken(bench)
+    assert isinstance(bench.begin(bench.two), Booking)
+
+
+def test_the_first_token_does_not_end_a_rest_that_broken_streams_made(bench):
+    bench.succeed()
+    for _ in range(2):
+        broken(bench)
+    bench.clock.now += 10
+    probe = bench.begin()
+    bench.one.answered(probe, (), ttft_s=0.1)
+    assert because(bench.begin(bench.two)) == "probing"
+    bench.one.broken(probe, UpstreamTimeout("x", phase="idle"), USUAL)
+    assert bench.store.snapshot().rests["model:a/one"].until == bench.clock.now + 20
+    bench.clock.now += 20
+    bench.succeed()
+    assert not bench.store.snapshot().rests and bench.one.moment(fresh=True).health("a/one").success_rate == 1.0
+
+
+def test_a_stream_that_breaks_after_its_provider_answered_a_probe_does_not_rest_the_provider_again(bench):
+    bench.succeed()
+    bench.fail(UpstreamUnreachable("x"))
+    bench.clock.now += 10
+    broken(bench)
+    assert set(bench.store.snapshot().rests) == {"model:a/one"}
+
+
+@pytest.mark.parametrize("trial", [True, False])
+def test_a_trial_erases_what_failed_once_its_answer_is_whole(bench, trial):
+    bench.succeed()
+    bench.fail(UpstreamFailed("x", upstream_status=500))
+    booking = bench.one.begin(ONE, Asked(10), trial=trial)
+    rate = lambda: bench.one.moment(fresh=True).health("a/one").success_rate  # noqa: E731
+    bench.one.answered(booking, (), ttft_s=0.1)
+    assert rate() == pytest.approx(2 / 3, abs=0.01)
+    bench.one.ended(booking, USUAL, ttft_s=0.1)
+    assert rate() == pytest.approx(1 if trial else 2 / 3, abs=0.01)
 
 
 def test_an_answer_that_disproves_a_rest_does_not_make_up_for_what_failed(bench):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -11,12 +12,13 @@ from threading import BoundedSemaphore
 from typing import Any, Generic, Protocol, TypeVar
 
 from gateway.domain import Attempt, Candidate, QuotaReading, ReasoningEffort, Usage
-from gateway.errors import GatewayError, UpstreamError, UpstreamRateLimited, UpstreamRejected
+from gateway.errors import GatewayError, UpstreamError, UpstreamRateLimited, UpstreamRejected, UpstreamTimeout
 from gateway.routing.candidates import Plan
 from gateway.routing.ledger import Asked, Booking, Ledger
 from gateway.routing.lineup import Lineup, Turn
 from gateway.routing.route import Route
 from gateway.routing.verdict import Defeat, is_exhausted, verdict_on
+from gateway.state.base import Rest
 from gateway.upstream.transport import interruption
 from gateway.upstream.watch import Handle
 
@@ -24,6 +26,7 @@ T = TypeVar("T")
 
 MAX_ATTEMPTS = 6  # of one request, whatever its budget (contract §5)
 SECOND_TRY_PAUSE_S = (0.2, 0.5)  # shortest and longest: long enough for a restart, jittered against herds
+WHOLE_PART = 0.9  # of the gateway's own budget: an attempt that had so much of it has nobody else to thank for its end
 AFTER_RESET_S = 0.02  # a wait ends this much after the reset, when it is surely over
 
 
@@ -98,7 +101,11 @@ class Won(Generic[T]):
 
 
 class AttemptLoop:
-    """One dispatch in progress: what was tried, and what came of it. `dropped`: what no candidate is told of the request."""
+    """One dispatch in progress: what was tried, and what came of it.
+
+    `dropped`: what no candidate is told of the request. `budget_s`: what the gateway gives all attempts of a request, of
+    which this one may have less.
+    """
 
     def __init__(
         self,
@@ -111,6 +118,7 @@ class AttemptLoop:
         dropped: tuple[str, ...] = (),
         caller: Caller,
         ends_at_mono: float,
+        budget_s: float = math.inf,
     ) -> None:
         self.ledger = ledger
         self.policy = policy
@@ -120,6 +128,7 @@ class AttemptLoop:
         self.dropped = dropped
         self.caller = caller
         self.ends_at_mono = ends_at_mono
+        self.budget_s = budget_s
         self.lineup = Lineup(plan, ledger, effort, policy.draw)
         self.attempts: list[Attempt] = []
         self.errors: list[UpstreamError] = []
@@ -234,7 +243,7 @@ class AttemptLoop:
         error.provider, error.model = turn.candidate.provider.key, turn.candidate.model.id
         self._record(booking, error.outcome, error.upstream_status)
         self.errors.append(error)
-        rest = self.ledger.failed(booking, error)
+        rest = self._close_failed(booking, error)
         if error.failover == "no" or self.refusal is not None:  # a refusal is put to one other provider only
             raise self._told(self.refusal or error) from error
         self.lineup.failed(turn, error, rest)
@@ -245,6 +254,18 @@ class AttemptLoop:
         elif error.failover == "once" and isinstance(error, UpstreamRejected):
             self.refusal = error
             self.lineup.keep_elsewhere(turn)
+
+    def _close_failed(self, booking: Booking, error: UpstreamError) -> Rest | None:
+        """Have the candidate answer for its failure, but not for a request that was over before its own time was."""
+        if self._was_cut_short(booking, error):
+            self.ledger.abandoned(booking, Usage(self.asked.prompt_tokens))
+            return None
+        return self.ledger.failed(booking, error)
+
+    def _was_cut_short(self, booking: Booking, error: UpstreamError) -> bool:
+        now_mono = time.monotonic()
+        had_all = now_mono - booking.began_mono >= self.budget_s * WHOLE_PART
+        return isinstance(error, UpstreamTimeout) and now_mono >= self.ends_at_mono and not had_all
 
     def _record(self, booking: Booking, outcome: str, status: int | None) -> None:
         ms = (time.monotonic() - booking.began_mono) * 1000

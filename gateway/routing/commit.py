@@ -46,7 +46,7 @@ def begin_stream(provider: Provider, request: ChatRequest, candidate: Candidate,
             if chunks is None:
                 break
             first += shaper.feed_all(chunks)
-            grace.note(answer_goes_on=False)
+            grace.note()
             if shaper.error:
                 break
         if not shaper.begun and not shaper.ended:

@@ -94,7 +94,7 @@ class Dispatcher:
             usage = shape.usage_of(body["usage"], estimated=estimated)
             return Yield((body, usage), answer, usage, empty=shape.is_empty_stop(body))
 
-        loop = self._chat_loop(request, caller, ends_at)
+        loop = self._chat_loop(request, caller, ends_at, self.settings.request_deadline_s)
         won = loop.attempt_all(call)
         body, usage = won.value
         route = loop.route_of(won)
@@ -119,7 +119,7 @@ class Dispatcher:
             ttft_s = time.monotonic() - asked_at
             return Yield(begun, begun.stream, None, empty=begun.is_empty, ttft_s=ttft_s, discard=begun.stream.close)
 
-        loop = self._chat_loop(request, caller, ends_at)
+        loop = self._chat_loop(request, caller, ends_at, self.settings.commit_budget_s)
         won = loop.attempt_all(call)
         with loop.taking_over(won):
             serving = Serving(loop, call, won, on_close)
@@ -198,7 +198,7 @@ class Dispatcher:
     def _health(self, candidate: Candidate) -> Health:
         return self.ledger.standing(candidate).health
 
-    def _chat_loop(self, request: ChatRequest, caller: Caller, ends_at_mono: float) -> AttemptLoop:
+    def _chat_loop(self, request: ChatRequest, caller: Caller, ends_at_mono: float, budget_s: float) -> AttemptLoop:
         plan = self.roster.planner.plan_chat(request)
         asked = Asked(request.prompt_tokens, request.max_output_tokens, request.body.get("n") or 1)
         return AttemptLoop(
@@ -210,6 +210,7 @@ class Dispatcher:
             dropped=request.dropped,
             caller=caller,
             ends_at_mono=ends_at_mono,
+            budget_s=budget_s,
         )
 
 

@@ -142,23 +142,24 @@ Rescue = Callable[[str, ChunkShaper, UpstreamError], Rescued | None]
 class Grace:
     """How long a stream is still read after its finish reason.
 
-    One moment is set, which comments do not move: what comes then is usage and [DONE], if anything. Only a piece of
-    the answer sets another, since then the finish reason was not the end.
+    One moment is set, which comments and repeated ends do not move: what comes then is usage and [DONE], if anything. Where
+    the answer goes on, the finish reason was not the end, and the moment is off.
     """
 
     def __init__(self, shaper: ChunkShaper) -> None:
         self._shaper = shaper
         self._ends_at = math.inf
 
-    def note(self, *, answer_goes_on: bool) -> None:
+    def note(self) -> None:
         """Note what was just read."""
         if self._shaper.finished:
-            ends_at = time.monotonic() + (DONE_GRACE_S if self._shaper.usage else FINISH_GRACE_S)
-            self._ends_at = ends_at if answer_goes_on else min(self._ends_at, ends_at)
+            self._ends_at = min(self._ends_at, time.monotonic() + (DONE_GRACE_S if self._shaper.usage else FINISH_GRACE_S))
+        else:
+            self._ends_at = math.inf
 
     def left_s(self) -> float:
-        """Return the seconds left: without limit before the finish reason."""
-        return self._ends_at - time.monotonic() if self._shaper.finished else math.inf
+        """Return the seconds left: without limit before the end."""
+        return self._ends_at - time.monotonic()
 
 
 class Relay:
@@ -194,7 +195,7 @@ class Relay:
         self._error: GatewayError | None = None
         self._done = False
         self._grace = Grace(shaper)
-        self._grace.note(answer_goes_on=False)
+        self._grace.note()
         self._told_at = time.monotonic()  # anything to the client
         self._events = self._run()
         if handle:  # also while a read drips, or a write to a client that does not read waits
@@ -236,7 +237,7 @@ class Relay:
             self._error = error
             return
         except GatewayError as error:
-            if not self._shaper.finished:  # a break after the finish reason loses nothing
+            if not self._shaper.finished:  # a break after the end loses nothing
                 self._error = as_break(error)
         except Exception as error:
             self._error = self._defect(error)
@@ -254,7 +255,7 @@ class Relay:
                 raise
             self._stream, self._shaper, self._x_gateway = rescued.stream, rescued.shaper, rescued.x_gateway
             self._first, self._grace = rescued.first, Grace(rescued.shaper)
-            self._grace.note(answer_goes_on=False)
+            self._grace.note()
             yield from self._relay()
 
     def _find_rescue(self, error: UpstreamError) -> Rescued | None:
@@ -279,7 +280,7 @@ class Relay:
             if chunks is None:
                 break
             shaped = self._shaper.feed_all(chunks)
-            self._grace.note(answer_goes_on=bool(shaped))
+            self._grace.note()
             if shaped:
                 if self._rescue:
                     self._sent.note(shaped)

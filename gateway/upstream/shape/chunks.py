@@ -37,12 +37,14 @@ class _Choice:
     def __init__(self, splits_thoughts: bool) -> None:
         self.role_sent = False
         self.answered = False  # with anything that a client can use
-        self.end: str | None = None
+        self.end: str | None = None  # the last finish reason, whether or not it was the end
+        self.over = False  # the end was told, and nothing followed it
         self.notes: dict[str, Any] = {}  # the provider's own fields, not sent yet
         self.chars = 0  # of everything the model wrote
         self._calls = CallTracker()
         self._legacy_call = False
         self._has_deltas = False
+        self._hurries = False  # its finish reasons come before the end
         self._splitter = ThoughtSplitter() if splits_thoughts else None
 
     @property
@@ -65,7 +67,7 @@ class _Choice:
             self.notes |= _notes_in(choice, _CHOICE_FIELDS)
         reason = choice.get("finish_reason")
         if reason is not None:
-            self._end(reason)
+            self._end(reason, alone=not shaped)
         if not shaped:
             return None
         taken = {"index": index, "delta": shaped, "finish_reason": None}
@@ -107,15 +109,17 @@ class _Choice:
 
     def _shape(self, delta: Mapping[str, Any]) -> dict[str, Any]:
         shaped: dict[str, Any] = {}
+        other = False
         content = delta.get("content")
         if content.__class__ is not str:
             content = text_of(content) or ""
         if not delta.keys() <= _DELTA_FIELDS:
             shaped = _notes_in(delta, _DELTA_FIELDS)
             if any(shaped.get(name) for name in OTHER_SUBSTANCE):
-                self.answered = True
+                self.answered = other = True
                 self._legacy_call = self._legacy_call or "function_call" in shaped
         reasoning = reasoning_of(delta) if "reasoning_content" in delta or "reasoning" in delta else ""
+        written = content  # some of it may be held back
         if content and self._splitter:
             thoughts, content = self._splitter.feed(content)
             reasoning += thoughts
@@ -131,6 +135,8 @@ class _Choice:
             shaped["tool_calls"] = calls
             self.chars += sum(len(call["function"].get("name", "")) + len(call["function"]["arguments"]) for call in calls)
         self.answered = self.answered or bool(content or reasoning or calls)
+        if self.end and (written or reasoning or calls or other):
+            self.over, self._hurries = False, True
         return self._with_role(shaped) if shaped and not self.role_sent else shaped
 
     def _with_role(self, delta: dict[str, Any]) -> dict[str, Any]:
@@ -139,11 +145,12 @@ class _Choice:
         self.role_sent = True
         return {"role": "assistant", **delta}
 
-    def _end(self, reason: Any) -> None:
+    def _end(self, reason: Any, *, alone: bool) -> None:
         end = read_end(reason)
         if end:
             self._check_names()
             self.end = end
+            self.over = alone or not self._hurries
 
     def _check_names(self) -> None:
         if self._calls.has_nameless:
@@ -154,6 +161,7 @@ class ChunkShaper:
     """Turn a provider's chunks into the exact sequence that OpenAI sends. One for each stream.
 
     Finish reasons and usage are kept until `finish`: providers repeat them, send them early, and put usage anywhere.
+    A finish reason that the answer went on after was not the end: it tells how the answer ended, and no longer that it did.
     `choices`: how many answers were asked for; they may begin one after the other.
     """
 
@@ -167,7 +175,7 @@ class ChunkShaper:
         self.usage: dict[str, Any] | None = None
         self.error: UpstreamError | None = None  # why what came next could not be read
         self.begun = False  # a client can use what was shaped: content, reasoning, a tool call, a refusal, audio
-        self.finished = False  # every answer that was asked for has its finish reason
+        self.finished = False  # every answer that was asked for has its finish reason, and did not go on after it
 
     def go_on_from(self, other: ChunkShaper) -> None:
         """Send what follows as the rest of another stream, under its id."""
@@ -182,6 +190,10 @@ class ChunkShaper:
     def ended(self) -> bool:
         """Whether every answer that has begun has its finish reason: enough where the stream is over (Ollama ignores `n`)."""
         return bool(self._choices) and all(choice.end for choice in self._choices.values())
+
+    @property
+    def _all_over(self) -> bool:
+        return len(self._choices) >= self._asked and all(choice.over for choice in self._choices.values())
 
     @property
     def finish_reason(self) -> str | None:
@@ -221,12 +233,10 @@ class ChunkShaper:
             state = self._choices.get(index)
             if state is None:
                 state = self._choices[index] = _Choice(self._splits_thoughts)
-                self.finished = False
             taken = state.take(choice, index)
             if taken:
                 choices.append(taken)
-            if state.end and not self.finished:
-                self.finished = self.ended and len(self._choices) >= self._asked
+            self.finished = state.over and (self.finished or self._all_over)
         if not choices:
             return []
         if not self.begun:

@@ -1,3 +1,5 @@
+import time
+
 import pytest
 
 from gateway.errors import (
@@ -174,6 +176,32 @@ def test_a_spent_budget_is_a_time_out(pool):
     with pytest.raises(UpstreamTimeout):
         pool.dispatch([A], {"a/one": "ok"}, ends_in_s=0)
     assert pool.calls == []
+
+
+@pytest.mark.parametrize("phase", ["first_token", "total"])
+@pytest.mark.parametrize(
+    ("is_over", "budget_s", "blamed"),
+    [
+        (False, 60.0, True),  # the attempt had its own whole limit
+        (True, 60.0, False),  # an impatient client, or others took the time
+        (True, 0.0, True),  # it had all of the gateway's own budget
+    ],
+)
+def test_nobody_is_blamed_for_a_request_that_was_over_too_soon(pool, phase, is_over, budget_s, blamed, monkeypatch):
+    monkeypatch.setattr(pool.ledger, "_monotonic", time.monotonic)  # as the loop's own
+
+    def time_out(asked):
+        pool.loop.budget_s = budget_s
+        if is_over:
+            pool.loop.ends_at_mono = time.monotonic()
+        return UpstreamTimeout("slow", phase=phase)
+
+    with pytest.raises(UpstreamTimeout) as raised:
+        pool.dispatch([A], {"a/one": time_out})
+    assert [attempt.outcome for attempt in raised.value.attempts] == ["timeout"] and raised.value.tried == 1
+    assert bool(pool.store.snapshot().rests) is blamed
+    assert (pool.ledger.moment(fresh=True).health("a/one").success_rate == 0.0) is blamed
+    assert pool.ledger.calls_in_flight(A) == 0
 
 
 def test_an_empty_stop_moves_on_and_is_good_enough_from_the_last(pool):

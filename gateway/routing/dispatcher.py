@@ -15,7 +15,7 @@ from gateway.routing.candidates import Plan
 from gateway.routing.commit import Begun, begin_stream
 from gateway.routing.evidence import Health
 from gateway.routing.ledger import Asked, Ledger
-from gateway.routing.limits import AttemptClock
+from gateway.routing.limits import AttemptClock, idle_s
 from gateway.routing.roster import Roster
 from gateway.routing.route import Route
 from gateway.routing.serving import Serving
@@ -82,8 +82,8 @@ class Dispatcher:
 
         :raises GatewayError: nobody could serve it; `attempts` tells why.
         """
-        ends_at = _budget_end(caller, self.settings.request_deadline_s)
-        clock = AttemptClock(self.settings, ends_at, stream=False)
+        loop = self._chat_loop(request, caller, self.settings.request_deadline_s)
+        clock = AttemptClock(self.settings, loop.ends_at_mono, stream=False)
 
         def call(candidate: Candidate) -> Yield[tuple[dict[str, Any], Usage]]:
             limits = clock.chat_limits(request, candidate.model, self._health(candidate))
@@ -94,7 +94,6 @@ class Dispatcher:
             usage = shape.usage_of(body["usage"], estimated=estimated)
             return Yield((body, usage), answer, usage, empty=shape.is_empty_stop(body))
 
-        loop = self._chat_loop(request, caller, ends_at, self.settings.request_deadline_s)
         won = loop.attempt_all(call)
         body, usage = won.value
         route = loop.route_of(won)
@@ -109,17 +108,16 @@ class Dispatcher:
         `on_close` is called once, when the relay is closed, after everything was settled, with who served it in the end.
         `form` writes it for another surface than chat completions.
         """
-        ends_at = _budget_end(caller, self.settings.commit_budget_s)
-        clock = AttemptClock(self.settings, ends_at, stream=True)
+        loop = self._chat_loop(request, caller, self.settings.commit_budget_s)
 
         def call(candidate: Candidate) -> Yield[Begun]:
+            clock = AttemptClock(self.settings, loop.ends_at_mono, stream=True)  # a rescue has an end of its own
             limits = clock.chat_limits(request, candidate.model, self._health(candidate))
             asked_at = time.monotonic()
             begun = begin_stream(self.providers[candidate.provider.key], request, candidate, limits, caller.handle)
             ttft_s = time.monotonic() - asked_at
             return Yield(begun, begun.stream, None, empty=begun.is_empty, ttft_s=ttft_s, discard=begun.stream.close)
 
-        loop = self._chat_loop(request, caller, ends_at, self.settings.commit_budget_s)
         won = loop.attempt_all(call)
         with loop.taking_over(won):
             serving = Serving(loop, call, won, on_close)
@@ -127,7 +125,9 @@ class Dispatcher:
                 won.value.stream,
                 won.value.shaper,
                 won.value.first,
-                limits=RelayLimits(idle_s=clock.idle_s(request), ends_at_mono=time.monotonic() + self.settings.stream_max_s),
+                limits=RelayLimits(
+                    idle_s=idle_s(self.settings, request), ends_at_mono=time.monotonic() + self.settings.stream_max_s
+                ),
                 include_usage=request.include_usage,
                 prompt_tokens=request.prompt_tokens,
                 x_gateway=serving.route.x_gateway(),
@@ -198,7 +198,7 @@ class Dispatcher:
     def _health(self, candidate: Candidate) -> Health:
         return self.ledger.standing(candidate).health
 
-    def _chat_loop(self, request: ChatRequest, caller: Caller, ends_at_mono: float, budget_s: float) -> AttemptLoop:
+    def _chat_loop(self, request: ChatRequest, caller: Caller, budget_s: float) -> AttemptLoop:
         plan = self.roster.planner.plan_chat(request)
         asked = Asked(request.prompt_tokens, request.max_output_tokens, request.body.get("n") or 1)
         return AttemptLoop(
@@ -209,7 +209,7 @@ class Dispatcher:
             effort=request.reasoning_effort,
             dropped=request.dropped,
             caller=caller,
-            ends_at_mono=ends_at_mono,
+            ends_at_mono=_budget_end(caller, budget_s),
             budget_s=budget_s,
         )
 

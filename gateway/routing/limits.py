@@ -20,6 +20,11 @@ BEYOND_USUAL = 3.0  # times a model's own 95th percentile: later than that, it w
 TOOLS_IDLE_S = 120.0  # providers send a large tool call in one piece, after a long silence
 
 
+def idle_s(settings: Settings, request: ChatRequest) -> float:
+    """Return how long a stream may be silent."""
+    return max(settings.idle_timeout_s, TOOLS_IDLE_S) if "tools" in request.needs else settings.idle_timeout_s
+
+
 class AttemptClock:
     """The limits of attempts within one request that ends at `ends_at_mono`."""
 
@@ -39,7 +44,7 @@ class AttemptClock:
         return CallLimits(
             connect_s=self._settings.connect_timeout_s,
             first_token_s=self.first_token_s(request, model, health),
-            idle_s=self.idle_s(request),
+            idle_s=idle_s(self._settings, request),
             deadline_mono=self._ends_at_mono,
         )
 
@@ -55,10 +60,6 @@ class AttemptClock:
         if model.reasoning_tier is not None:
             usual_s = max(usual_s, REASONING_FIRST_TOKEN_S)
         return usual_s + request.prompt_tokens / PROMPT_TOKENS_PER_S
-
-    def idle_s(self, request: ChatRequest) -> float:
-        idle_s = self._settings.idle_timeout_s
-        return max(idle_s, TOOLS_IDLE_S) if "tools" in request.needs else idle_s
 
     def _answer_s(self, request: ChatRequest, model: Model, health: Health) -> float:
         tokens = min(request.max_output_tokens or ANSWER_TOKENS, model.max_output_tokens or ANSWER_TOKENS * 8)

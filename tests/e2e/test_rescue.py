@@ -1,6 +1,7 @@
 """Streams that break in the middle, and go on from another provider where it says the same."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -31,7 +32,7 @@ BROKEN = cut_after(n_events=3, answer=says(*WORDS))  # "The boat "
 
 
 @pytest.fixture(scope="module")
-def gateway(simulator, start_gateway, tmp_path_factory):
+def start(simulator, start_gateway, tmp_path_factory):
     path = tmp_path_factory.mktemp("catalog") / "three.toml"
     base_url = simulator.base_url("plain")
     rows = "".join(
@@ -40,7 +41,13 @@ def gateway(simulator, start_gateway, tmp_path_factory):
         for key in "abc"
     )
     path.write_text(rows)
-    return start_gateway({"GATEWAY_CATALOG": str(path), "GATEWAY_SANDBOX": "off", "IDLE_TIMEOUT_S": "0.5"}, workers=1)
+    env = {"GATEWAY_CATALOG": str(path), "GATEWAY_SANDBOX": "off", "IDLE_TIMEOUT_S": "0.5"}
+    return lambda **more: start_gateway(env | more, workers=1)
+
+
+@pytest.fixture(scope="module")
+def gateway(start):
+    return start()
 
 
 def ask(gateway, simulator, scripts, headers=None, **fields):
@@ -90,6 +97,13 @@ def test_a_second_one_that_fails_too_is_followed_by_a_third(gateway, simulator, 
     second = cut_after(n_events=n_events, answer=says(*WORDS))
     text, _, called = ask(gateway, simulator, {"a": BROKEN, "b": second, "c": says(*WORDS)})
     assert text == TEXT and called[0] == "m-a" and called[-1] == "m-c"
+
+
+def test_a_stream_that_breaks_after_the_time_it_had_to_begin_in_is_rescued_too(start, simulator):
+    late = cut_after(n_events=4, answer=replace(says(*WORDS), pause_s=0.35))
+    gateway = start(COMMIT_BUDGET_S="1")
+    text, _, called = ask(gateway, simulator, {"a": late, "b": says(*WORDS)})
+    assert text == TEXT and called == ["m-a", "m-b"]
 
 
 def test_calls_are_never_spliced(gateway, simulator):

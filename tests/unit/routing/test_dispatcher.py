@@ -13,6 +13,7 @@ from gateway.providers.base import ChatAnswer, ChatStream, EmbeddingAnswer
 from gateway.routing.attempts import AttemptLoop, Caller
 from gateway.routing.candidates import Plan
 from gateway.routing.dispatcher import Dispatcher
+from gateway.routing.rescue import RESCUE_S
 from gateway.settings import Settings
 from gateway.state.memory import MemoryStore
 from gateway.telemetry import Telemetry
@@ -180,6 +181,16 @@ def test_a_rescued_stream_settles_both_and_names_who_served_it_in_the_end(bench)
     assert b"sails." in sent and b'"rescued":true' in sent
     assert end.outcome == "completed" and route.trail == "a/m:reset b/m:ok"
     assert bench.in_flight == 0 and bench.tokens(B) == 150 and bench.tokens(A) > 100
+
+
+def test_who_is_to_rescue_a_stream_has_the_rescue_s_time_and_not_what_is_left_of_the_first(bench):
+    bench.script(a=[Stream("The ", UpstreamReset("x"))], b=[whole_stream("The boat.")])
+    began = time.monotonic()
+    opened = bench.stream()
+    list(opened.relay)
+    opened.relay.close()
+    (limits,) = bench.providers["b"].limits
+    assert limits.deadline_mono - began == pytest.approx(RESCUE_S, abs=1)
 
 
 def test_a_stream_that_nobody_could_rescue_tells_what_was_tried(bench):

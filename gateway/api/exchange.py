@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import socket
 import time
@@ -149,7 +150,7 @@ class Exchange:
         return self._http.environ.get("gunicorn.socket")
 
     def open_caller(self) -> Caller:
-        """Return the client as dispatch sees it, its connection watched until `end`. Once a request.
+        """Return the client as dispatch sees it, its connection watched until `end`. Once a request, when all of it is here.
 
         :raises InvalidRequest: `x-gateway-max-wait` is no number of seconds.
         """
@@ -158,8 +159,8 @@ class Exchange:
         return Caller(
             request_id=self.id,
             handle=self._handle,
-            started_mono=self.started_mono,
-            time_limit_s=self._client_limit_s(),
+            asked_mono=time.monotonic(),
+            gives_up_at_mono=self.started_mono + self._client_limit_s(),
             max_wait_s=max_wait_s,
             rescues=self._http.headers.get("x-gateway-rescue", "").strip().lower() not in ("0", "false", "no", "off"),
         )
@@ -192,8 +193,8 @@ class Exchange:
             raise InvalidRequest(f"Send a number of seconds from 0 to {LONGEST_MAX_WAIT_S:.0f}.", param="x-gateway-max-wait")
         return min(seconds, LONGEST_MAX_WAIT_S)
 
-    def _client_limit_s(self) -> float | None:
-        """Return the SDK's own time limit, less a moment to tell it why; None where it sends none."""
+    def _client_limit_s(self) -> float:
+        """Return the SDK's own time limit, less a moment to tell it why; infinity where it sends none."""
         for name in ("x-stainless-read-timeout", "x-stainless-timeout"):
             try:
                 seconds = float(self._http.headers.get(name, ""))
@@ -201,7 +202,7 @@ class Exchange:
                 continue
             if 0 < seconds < _LONGEST_WAIT_S:
                 return max(0.1, seconds * 0.95)
-        return None
+        return math.inf
 
     def asks(self, choice: Choice, project_id: str | None) -> None:
         """Note what is asked for, and for which project."""

@@ -34,14 +34,15 @@ AFTER_RESET_S = 0.02  # a wait ends this much after the reset, when it is surely
 class Caller:
     """What dispatch knows of the client beside the request.
 
-    `time_limit_s` is the SDK's own, None where it sends none. `max_wait_s`: how long it will wait for quota. `rescues`:
-    whether a stream that breaks may go on from another provider.
+    `asked_mono`: when all of the request was here, since when the gateway's own budgets count. `gives_up_at_mono`: when the
+    SDK's own limit is over. `max_wait_s`: how long it will wait for quota. `rescues`: whether a stream that breaks may go
+    on from another provider.
     """
 
     request_id: str
     handle: Handle
-    started_mono: float
-    time_limit_s: float | None = None
+    asked_mono: float
+    gives_up_at_mono: float = math.inf
     max_wait_s: float = 0.0
     rescues: bool = True
 

@@ -215,8 +215,7 @@ class Dispatcher:
 
 
 def _budget_end(caller: Caller, budget_s: float) -> float:
-    own = caller.started_mono + budget_s
-    return own if caller.time_limit_s is None else min(own, caller.started_mono + caller.time_limit_s)
+    return min(caller.asked_mono + budget_s, caller.gives_up_at_mono)
 
 
 def _usage_of(told: int | None, estimate: int) -> Usage:

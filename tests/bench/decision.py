@@ -59,7 +59,7 @@ def measure(models_count, rounds):
     planner, ledger, store = build(models_count)
     request = ChatRequest(body={"messages": []}, prompt_tokens=100)
     policy = Policy(retry_after_patience_s=3, seats=BoundedSemaphore(1))
-    caller = Caller(request_id="r", handle=Handle(), started_mono=time.monotonic())
+    caller = Caller(request_id="r", handle=Handle(), asked_mono=time.monotonic())
     asked, ends_at = Asked(100), time.monotonic() + 1e6
 
     def decide():

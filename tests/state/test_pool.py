@@ -115,7 +115,7 @@ class World:
             self.policy,
             plan=Plan((self.candidates,), pinned=False),
             asked=Asked(prompt_tokens=TOKENS // 2, output_tokens=TOKENS // 2),
-            caller=Caller(request_id="r", handle=Handle(), started_mono=time.monotonic()),
+            caller=Caller(request_id="r", handle=Handle(), asked_mono=time.monotonic()),
             ends_at_mono=time.monotonic() + 100,
         )
         room = [key for key, provider in self.providers.items() if provider.left(self.clock.now) > 0]

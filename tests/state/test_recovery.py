@@ -48,7 +48,7 @@ class World:
             self.policy,
             plan=Plan((self.candidates,), pinned=False),
             asked=Asked(prompt_tokens=10),
-            caller=Caller(request_id="r", handle=Handle(), started_mono=time.monotonic()),
+            caller=Caller(request_id="r", handle=Handle(), asked_mono=time.monotonic()),
             ends_at_mono=time.monotonic() + 100,
         )
         won = loop.attempt_all(self.call)

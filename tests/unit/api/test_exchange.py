@@ -1,6 +1,8 @@
 """One request and its answer: how a body is read, what is known of the client, and how it ends."""
 
 import io
+import math
+import time
 from typing import Any
 
 import pytest
@@ -132,18 +134,26 @@ def exchange_with(application, headers):
 @pytest.mark.parametrize(
     ("headers", "limit_s"),
     [
-        ({}, None),
+        ({}, math.inf),
         ({"x-stainless-timeout": "100"}, 95),
         ({"x-stainless-read-timeout": "10", "x-stainless-timeout": "100"}, 9.5),
         ({"x-stainless-read-timeout": "soon", "x-stainless-timeout": "100"}, 95),
         ({"x-stainless-timeout": "0.05"}, 0.1),
-        ({"x-stainless-timeout": "0"}, None),
-        ({"x-stainless-timeout": "nan"}, None),
-        ({"x-stainless-timeout": "1e9"}, None),
+        ({"x-stainless-timeout": "0"}, math.inf),
+        ({"x-stainless-timeout": "nan"}, math.inf),
+        ({"x-stainless-timeout": "1e9"}, math.inf),
     ],
 )
 def test_the_time_limit_of_an_sdk_is_kept_with_a_moment_to_spare(application, headers, limit_s):
-    assert exchange_with(application, headers).open_caller().time_limit_s == limit_s
+    current = exchange_with(application, headers)
+    assert current.open_caller().gives_up_at_mono - current.started_mono == pytest.approx(limit_s)
+
+
+def test_a_slow_upload_takes_of_the_sdk_s_own_time_and_not_of_the_gateway_s(application):
+    current = exchange_with(application, {"x-stainless-timeout": "100"})
+    current.started_mono -= 60
+    caller = current.open_caller()
+    assert caller.asked_mono == pytest.approx(time.monotonic(), abs=1) == pytest.approx(caller.gives_up_at_mono - 35, abs=1)
 
 
 @pytest.mark.parametrize(("header", "wait_s"), [("", 0), ("20", 20), ("1000", 60)])

@@ -65,7 +65,7 @@ class Pool:
     def loop_over(self, choices, *, pinned=False, patience_s=3.0, ends_in_s=100.0, max_wait_s=0.0, effort=None, **asked):
         groups = choices if choices and isinstance(choices[0], (list, tuple)) else [choices]
         self.ledger.moment(fresh=True)  # as a request a quarter of a second later would see it
-        caller = Caller(request_id="req_1", handle=self.handle, started_mono=time.monotonic(), max_wait_s=max_wait_s)
+        caller = Caller(request_id="req_1", handle=self.handle, asked_mono=time.monotonic(), max_wait_s=max_wait_s)
         return AttemptLoop(
             self.ledger,
             Policy(

@@ -104,7 +104,7 @@ class World:
             self.policy,
             plan=self.plan,
             asked=Asked(10),
-            caller=Caller(request_id="r", handle=Handle(), started_mono=time.monotonic()),
+            caller=Caller(request_id="r", handle=Handle(), asked_mono=time.monotonic()),
             ends_at_mono=time.monotonic() + 1000,
         )
         try:

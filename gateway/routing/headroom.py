@@ -18,7 +18,9 @@ from zoneinfo import ZoneInfo
 from gateway.domain import Candidate, Clock, Model, QuotaReading, Usage, Window
 from gateway.state.base import CORRECTION, Adjustment, Charge, LearnedLimit, Reading, Slot
 
-MINUTE_S = 60.0
+# A second longer than it is: of two calls a minute apart the first may be long on its way and the second short, and to a
+# provider that looks back over sixty seconds they are one minute's. Of its quota that costs a sixtieth.
+MINUTE_S = 61.0
 DAY_S = 86400.0
 # A minute with few requests has fine slots, so that each comes back when it can; of many, nobody notices half a second.
 # By window: (up to which limit, how fine), so that no counter has more than some hundred slots.

@@ -15,9 +15,10 @@ from gateway.errors import (
     UpstreamRateLimited,
     UpstreamTimeout,
 )
+from gateway.routing.headroom import MINUTE_S
 from gateway.routing.outlook import Out, iso
 
-LONG_RETRY_AFTER_S = 60  # SDKs sleep through Retry-After silently: beyond this they are told not to
+LONG_RETRY_AFTER_S = 60.0  # SDKs sleep through Retry-After silently: beyond this they are told not to
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +75,8 @@ def _exhausted(defeat: Defeat) -> CandidatesExhausted:
     """Return the refusal when quotas, rate limits and cooldowns left nobody, or nobody within the attempts of a request."""
     soonest = defeat.now if defeat.untried else min((out.until for out in defeat.outs), default=math.inf)
     retry_after_s = None if soonest == math.inf else max(1.0, soonest - defeat.now)
+    if retry_after_s and retry_after_s <= MINUTE_S:  # ours is longer than a provider's
+        retry_after_s = min(retry_after_s, LONG_RETRY_AFTER_S)
     retry_at = None if retry_after_s is None else iso(defeat.now + retry_after_s)
     quota_only = not defeat.untried and bool(defeat.outs or defeat.errors) and all(out.for_quota for out in defeat.outs)
     when = f" Try again after {retry_at}." if retry_at else ""

@@ -481,7 +481,7 @@ def test_a_caller_who_consents_waits_for_the_soonest_reset(pool):
     pool.dispatch([one], {"a/m": "ok"})
     pool.clock.now += 20
     pool.dispatch([two], {"b/m": "ok"})
-    pool.clock.now += 10
+    pool.clock.now += 11
     assert pool.dispatch([one, two], {"a/m": "ok"}, max_wait_s=40).value == "a/m"
     assert pool.handle.waits == [pytest.approx(30.02)]
 
@@ -490,7 +490,7 @@ def test_a_caller_who_consents_waits_for_the_soonest_reset(pool):
 def test_a_reset_that_does_not_fit_is_refused_at_once(pool, max_wait_s):
     limited = candidate("a/m", limits={"rpm": 1})
     pool.dispatch([limited], {"a/m": "ok"})
-    pool.clock.now += 30
+    pool.clock.now += 31
     with pytest.raises(CandidatesExhausted) as raised:
         pool.dispatch([limited], {}, max_wait_s=max_wait_s)
     assert pool.handle.waits == [] and raised.value.retry_after_s == pytest.approx(30)

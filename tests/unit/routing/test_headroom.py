@@ -37,8 +37,8 @@ def at(year, month, day, hour=0, minute=0):
 @pytest.mark.parametrize(
     ("window", "clock", "now", "until"),
     [
-        ("rpm", "utc", NOW + 0.4, NOW + 60.4),
-        ("tpm", "pacific", NOW, NOW + 60),
+        ("rpm", "utc", NOW + 0.4, NOW + 61.4),
+        ("tpm", "pacific", NOW, NOW + 61),
         ("rpd", "rolling", NOW + 7, NOW + 7 + DAY_S),
         ("rpd", "utc", at(2026, 11, 25, 23, 59), at(2026, 11, 26)),
         ("neurons", "utc", at(2026, 11, 25), at(2026, 11, 26)),
@@ -158,8 +158,8 @@ def test_readings_say_what_is_used_and_until_when():
     told = [QuotaReading("rpd", None, 40, 30.0), QuotaReading("tpm", 8000, 0, None), QuotaReading("rpm", 5, None, None)]
     assert [(r.counter.rpartition("|")[2], r.limit, r.used, r.until) for r in build_readings(one, told, {}, NOW)] == [
         ("rpd", None, 60, NOW + 30),
-        ("tpm", 8000, 8000, NOW + 60),
-        ("rpm", 5, None, NOW + 60),
+        ("tpm", 8000, 8000, NOW + 61),
+        ("rpm", 5, None, NOW + 61),
     ]
 
 
@@ -264,7 +264,7 @@ def test_what_is_left_of_a_larger_limit_leaves_the_operators_own_part_of_it():
     ("told", "until"),
     [
         ([QuotaReading("rpm", None, 0, 7.0)], NOW + 7),
-        ([QuotaReading("rpm", None, 0, None)], NOW + 60),
+        ([QuotaReading("rpm", None, 0, None)], NOW + 61),
         ([QuotaReading("rpm", None, 0, 7.0), QuotaReading("tpd", None, 0, 50.0)], NOW + 50),
         ([QuotaReading("rpm", None, 1, 7.0)], None),
         ([QuotaReading("rpm", 0, 0, 7.0)], None),  # so say hosts that limit nothing

@@ -319,7 +319,7 @@ def test_a_used_up_minute_is_out_and_says_until_when(bench):
         assert isinstance(bench.begin(ledger, limited), Booking)
     for ledger in (bench.one, bench.two):
         out = bench.begin(ledger, limited)
-        assert because(out) == "quota" and out.until == pytest.approx(first + 60, abs=0.6)
+        assert because(out) == "quota" and out.until == pytest.approx(first + 61, abs=0.6)
 
 
 def test_a_request_larger_than_a_whole_window_is_told_apart(bench):

@@ -68,7 +68,8 @@ def test_time_that_was_over_before_anybody_could_be_asked_is_a_spent_budget():
         (0.2, 1.0, None),
         (59.5, 59.5, None),
         (60.0, 60.0, None),
-        (60.2, 60.2, "2027-01-15T08:01:01Z"),  # Retry-After tells 61: the moment must not be before that
+        (61.0, 60.0, None),  # a whole minute of ours
+        (61.2, 61.2, "2027-01-15T08:01:02Z"),  # Retry-After tells 62: the moment must not be before that
         (3600.0, 3600.0, "2027-01-15T09:00:00Z"),
     ],
 )

@@ -1,7 +1,7 @@
 """The store of several machines: Redis 5 or later, or Valkey; not Redis Cluster, since a script reads keys of many slots.
 
 What must be atomic is Lua, one round trip each. Times come from the server's clock. Every key begins with `gw:`; what is
-over expires by itself, or is dropped by the next snapshot.
+over expires by itself, or is dropped by the next snapshot, the slots of a counter every SWEEP_S.
 """
 
 from __future__ import annotations
@@ -58,14 +58,16 @@ from gateway.state.writer import Do, Writer
 
 CONNECT_S = 2.0  # for the server to take a connection; nobody waits for that
 KEEP_EVIDENCE_S = 30 * 86400.0  # a model that nobody used for so long is learned anew
-INDEX, LIMITS, RESTS, LEASES, EVIDENCE = "gw:counters", "gw:limits", "gw:rests", "gw:leases", "gw:evidence"
+SWEEP_S = 10.0  # where much is ample nothing else looks at each slot of a counter
+INDEX, SWEPT = "gw:counters", "gw:swept"
+LIMITS, RESTS, LEASES, EVIDENCE = "gw:limits", "gw:rests", "gw:leases", "gw:evidence"
 COUNTER, UNSEEN, NOTE, JOURNAL = "gw:count:", "gw:unseen:", "gw:note:", "gw:journal:"
 SERIES, FIGURES, GROUPS = "gw:series:", "gw:figures:", "gw:groups:"
 MARK = "\x1f"  # between a series and a slot
 KEEP_JOURNAL_S = 30 * 86400.0  # after its last entry
 PING, PING_KEPT_MS = "gw:ping", 60_000
-ABOUT_COUNTERS = ("reserve", "count", "adjust", "correct")
-SCRIPTS = (*ABOUT_COUNTERS, "fail", "recover", "lease", "hold", "learn", "tally", "enter", "figures", "snapshot")
+ABOUT_COUNTERS = ("reserve", "count", "adjust", "correct", "snapshot")
+SCRIPTS = (*ABOUT_COUNTERS, "fail", "recover", "lease", "hold", "learn", "tally", "enter", "figures")
 
 Command = tuple[Any, ...]
 
@@ -101,7 +103,7 @@ class RedisStore(StateStore):
     def snapshot(self) -> Snapshot:
         asked_at, now = self._clock(), self._synced_now()
         with answered():
-            answer = self._run("snapshot", [INDEX, LIMITS, RESTS, LEASES, EVIDENCE], [now, COUNTER])
+            answer = self._run("snapshot", [INDEX, SWEPT, LIMITS, RESTS, LEASES, EVIDENCE], [now, COUNTER, SWEEP_S])
             return self._read_snapshot(answer, asked_at, now)
 
     def _read_snapshot(self, answer: str, asked_at: float, now: float) -> Snapshot:

@@ -8,7 +8,7 @@ import redis
 
 from gateway.errors import StateError
 from gateway.state.base import Adjustment, Charge, Entries, Failure, Lesson, Note, Reading, Recovery, Reservation, Tally
-from gateway.state.redis import RedisStore
+from gateway.state.redis import SWEEP_S, RedisStore
 from tests.state.conftest import eventually, written
 
 pytestmark = pytest.mark.redis
@@ -168,6 +168,7 @@ def test_every_key_expires_or_is_pruned(store, client, clock):
         Tally("s", 1, "k", {"n": 1}, T0 + 30),
         Entries("j", ((T0, "entry"),), 9),
     )
+    store.snapshot()
     keys = set(client.keys())
     pruned = {"gw:counters", "gw:limits", "gw:rests", "gw:leases", "gw:evidence"}
     assert pruned < keys and {"gw:groups:s\x1f1", "gw:journal:j"} < keys
@@ -193,6 +194,14 @@ def test_a_clock_of_this_machine_that_is_set_changes_nothing(empty_redis_url, mo
     store.lease(["m"], 60)
     assert abs(store.now() - truly()) < 1
     store.close()
+
+
+def test_slots_of_what_is_ample_are_dropped_though_nobody_reserves(store, client, clock):
+    for _ in range(200):
+        clock.pass_(1)
+        written(store, Adjustment("a", int(clock.now), 1, clock.now + 60))
+        store.snapshot()
+    assert sum(slot.used for slot in store.snapshot().counts["a"]) == 60 <= client.hlen("gw:count:a") <= 60 + SWEEP_S
 
 
 def test_slots_that_are_over_are_dropped_where_a_counter_is_used(store, client, clock):

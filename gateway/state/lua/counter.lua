@@ -1,5 +1,7 @@
 -- Stands before the scripts about counters: a hash each, slot -> "used counts_until" (epoch seconds).
 -- `index` is a sorted set of counters by when the last of their slots is over.
+
+-- Returns the slots that still count, and drops the others.
 local function living(key, now)
   local slots = {}
   local all = redis.call('HGETALL', key)

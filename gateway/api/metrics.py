@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hmac
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from flask import Blueprint, Response, request
 
 from gateway.api.exchange import services
-from gateway.errors import Unauthenticated
+from gateway.errors import StateError, Unauthenticated
 from gateway.metrics import Shared
 from gateway.routing.status import quota_status, resting
 
@@ -19,10 +21,18 @@ def metrics() -> Response:
     """Tell what all workers of this machine counted. 401 without METRICS_TOKEN, where that is set."""
     check_token()
     services().deferred.tell()
-    inventory, ledger = services().roster.inventory, services().dispatcher.ledger
-    shared = Shared(quota_status(inventory, ledger)["data"], resting(inventory, ledger))
+    shared = Shared(quotas(), resting(services().roster.inventory, services().dispatcher.ledger))
     body, content_type = services().metrics.expose(request.headers.get("Accept", ""), shared)
     return Response(body, content_type=content_type)
+
+
+def quotas() -> Iterable[Mapping[str, Any]]:
+    """Return what is left of each quota: none where the state store does not answer, for they may all be used up."""
+    try:
+        entries: Iterable[Mapping[str, Any]] = quota_status(services().roster.inventory, services().dispatcher.ledger)["data"]
+    except StateError:
+        return ()
+    return entries
 
 
 def check_token() -> None:

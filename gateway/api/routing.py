@@ -5,6 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, Response, request
 
 from gateway.api.exchange import exchange, services
+from gateway.api.figures import or_busy
 from gateway.api.replies import json_reply
 from gateway.routing.status import quota_status
 
@@ -22,4 +23,6 @@ def routing() -> Response:
 def quota() -> Response:
     """Say what is left of each quota, when it resets, and when it runs out at the present rate."""
     exchange().authenticate()
-    return json_reply(quota_status(services().roster.inventory, services().dispatcher.ledger))
+    with or_busy():
+        body = quota_status(services().roster.inventory, services().dispatcher.ledger)
+    return json_reply(body)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from gateway.domain import Candidate, Model, ReasoningEffort
+from gateway.errors import StateError
 from gateway.inventory import Inventory
 from gateway.routing import headroom
 from gateway.routing.candidates import Plan
@@ -92,8 +93,13 @@ def _left_out(candidate: Candidate, why: str) -> dict[str, Any]:
 
 
 def quota_status(inventory: Inventory, ledger: Ledger) -> dict[str, Any]:
-    """Return every quota of every model that can be called, an account's once."""
+    """Return every quota of every model that can be called, an account's once.
+
+    :raises StateError: the store does not answer, so that nobody knows what is left.
+    """
     moment = ledger.moment(fresh=True)
+    if not moment.snapshot.knows_counts:
+        raise StateError("what is taken of quotas is not known")
     entries: dict[str, dict[str, Any]] = {}
     for candidate in _candidates(inventory):
         for quota in moment.standing(candidate, moment.snapshot.now).quotas:

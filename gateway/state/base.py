@@ -128,6 +128,7 @@ class Snapshot:
     rests: Mapping[str, Rest] = field(default_factory=dict)  # by scope
     leases: Mapping[str, float] = field(default_factory=dict)
     evidence: Mapping[str, Evidence] = field(default_factory=dict)  # by model
+    knows_counts: bool = True  # whether what is missing of them is nothing: see `Guard`
 
 
 NOTHING = Snapshot()

@@ -77,7 +77,7 @@ class Guard(StateStore):
         return self._store.now()
 
     def snapshot(self) -> Snapshot:
-        return self._try("snapshot", self._read, lambda spare: replace(spare.snapshot(), counts={}))
+        return self._try("snapshot", self._read, lambda spare: replace(spare.snapshot(), counts={}, knows_counts=False))
 
     def reserve(self, charges: Sequence[Charge]) -> Reservation | Refusal:
         asked = self._spare is None

@@ -176,7 +176,7 @@ OPERATIONS: Mapping[str, Operation] = {
         parameters=_MODEL_ID,
     ),
     "routing.routing": keyed("Figures", ref("RoutingStatus"), 400, 404, query=RoutingQuery),
-    "routing.quota": keyed("Figures", ref("QuotaList")),
+    "routing.quota": keyed("Figures", ref("QuotaList"), 503),
     "figures.stats": keyed("Figures", ref("ProviderStats"), 503),
     "figures.analytics": keyed("Figures", ref("Analytics"), 400, 503, query=AnalyticsSchema),
     "figures.last_requests": keyed("Figures", ref("RequestList"), 400, 503, query=RequestsSchema),

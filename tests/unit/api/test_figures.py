@@ -161,10 +161,10 @@ class Down(MemoryStore):
     def figures(self, *_, **__):
         raise StateError("down")
 
-    newest = figures
+    newest = snapshot = figures
 
 
-@pytest.mark.parametrize("path", ["/v1/analytics", "/v1/requests", "/v1/stats/providers"])
+@pytest.mark.parametrize("path", ["/v1/analytics", "/v1/requests", "/v1/stats/providers", "/v1/quota"])
 def test_figures_that_are_not_known_are_not_none(build_application, path):
     application = build_application(store=Down())
     answer = application.get(path)

@@ -30,7 +30,6 @@ GatewayError                      client    failover   cools
     UpstreamContextTooLong        400       larger     -            only to candidates with a larger window
     UpstreamFailed                502       yes        model        5xx
     UpstreamGarbled               502       yes        model        not what was asked for, or cut short
-    UpstreamEmpty                 502       yes        -            a `stop` with nothing in it
     StreamBroken                  in-band   no         model        after the commit point
   ClientGone                      499       no         -            nobody is left to answer
   InternalError                   500       no         -            a defect of ours

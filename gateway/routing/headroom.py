@@ -316,7 +316,8 @@ def exhausted_at(quota: Quota, slots: Iterable[Slot], now: float) -> float | Non
         return None
     began = max(now - span_s, min(slot.number for slot in recent) * size_s)
     rate, ends = taken / max(LEAST_RATE_S, now - began), max(slot.counts_until for slot in recent)
-    if any(slot.counts_until != ends for slot in slots) and rate * (ends - now) <= quota.limit:
+    own = (slot for slot in slots if slot.number != CORRECTION)  # a provider's midnight is never quite ours
+    if any(slot.counts_until != ends for slot in own) and rate * (ends - now) <= quota.limit:
         return None  # it slides: as much comes back as is taken
     runs_out = now + quota.left / rate
     return runs_out if runs_out < ends else None

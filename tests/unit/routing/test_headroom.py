@@ -23,7 +23,7 @@ from gateway.routing.headroom import (
     spent_until,
     split_by_scarcity,
 )
-from gateway.state.base import LearnedLimit, Reservation, Slot
+from gateway.state.base import CORRECTION, LearnedLimit, Reservation, Slot
 from gateway.state.memory import MemoryStore
 from tests.unit.routing.conftest import Clock, candidate
 
@@ -181,6 +181,14 @@ def test_a_quota_runs_out_at_its_present_rate_or_never():
     assert exhausted_at(quota(100, 10), slots, NOW) is None
     assert exhausted_at(quota(10, 10), slots, NOW) == NOW
     assert exhausted_at(quota(10, 0), [], NOW) is None
+
+
+@pytest.mark.parametrize("correction", [(), (Slot(CORRECTION, 0, at(2026, 11, 26) + 0.2),)], ids=["", "corrected"])
+def test_a_day_that_ends_at_midnight_runs_out_before_it_at_a_rate_that_is_too_high(correction):
+    now, midnight = at(2026, 11, 25, 15), at(2026, 11, 26)
+    hour = [Slot(int((now - 3600 + 900 * n) / 900), 25, midnight) for n in range(4)]
+    runs_out = exhausted_at(quota(1000, 700, "rpd"), (*hour, Slot(5, 600, midnight), *correction), now)
+    assert runs_out == pytest.approx(now + 3 * 3600, abs=60)
 
 
 @settings(deadline=None)

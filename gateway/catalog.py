@@ -438,7 +438,8 @@ def _build_model(row: Row) -> Model:
     source = row["source_file"]
     capabilities = frozenset({"streaming"}) if row.get("kind", "chat") == "chat" else frozenset()
     defaults = {"created": source.written_at, "upstream_id": row["id"], "capabilities": capabilities}
-    unlimited = not source.builtin and row.get("limits") == {}  # an empty table is a word, an absent one is none
+    own = {} if source.builtin else source.models[row["provider"], row["id"]]
+    unlimited = own.get("limits") == {}  # an empty table is a word of the operator's, an absent one is none
     return Model(**{**defaults, **_facts(row), "unlimited": unlimited, "builtin": source.builtin})
 
 

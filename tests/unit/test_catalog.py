@@ -186,11 +186,11 @@ def test_a_changed_row_replaces_the_fields_it_names_whole(load, builtin):
 
 
 def test_an_empty_table_of_limits_says_that_there_are_none(load, builtin):
-    catalog = load(
-        '[[models]]\nprovider = "groq"\nid = "openai/gpt-oss-20b"\nlimits = {}\n[[models]]\nprovider = "groq"\nid = "new"'
-    )
-    unlimited = {model.id: model.unlimited for model in catalog.models if model.provider == "groq"}
-    assert unlimited["openai/gpt-oss-20b"] and not unlimited["new"]
+    free = next(model for model in builtin.models if not model.limits and model.kind == "chat")
+    rows = [("groq", "openai/gpt-oss-20b", "limits = {}"), ("groq", "new", ""), (free.provider, free.id, "quality = 9")]
+    catalog = load("".join(f'[[models]]\nprovider = "{key}"\nid = "{id_}"\n{fields}\n' for key, id_, fields in rows))
+    unlimited = {model.name: model.unlimited for model in catalog.models}
+    assert unlimited["groq/openai/gpt-oss-20b"] and not unlimited["groq/new"] and not unlimited[free.name]
     assert not any(model.unlimited for model in builtin.models)
 
 

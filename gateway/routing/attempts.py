@@ -134,6 +134,7 @@ class AttemptLoop:
         self.attempts: list[Attempt] = []
         self.errors: list[UpstreamError] = []
         self.served: Candidate | None = None  # who answered last
+        self.empties: list[Candidate] = []  # who answered with nothing
         self.refusal: UpstreamRejected | None = None
         self.tried_twice: set[str] = set()
         self.waited_s = 0.0
@@ -231,8 +232,12 @@ class AttemptLoop:
         if result.empty and not self.lineup.is_over and self.refusal is None:
             result.discard()
             self.ledger.empty(booking)
+            self.empties.append(booking.candidate)
             self._record(booking, "empty", 200)
             return None
+        if self.empties and not result.empty:
+            self.ledger.should_have_spoken(self.empties)
+            self.empties = []
         self._record(booking, "ok", 200)
         self.served = booking.candidate
         self.ledger.answered(booking, result.result.quota, ttft_s=result.ttft_s)

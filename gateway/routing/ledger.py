@@ -168,10 +168,12 @@ class Ledger:
         self._close_failed(booking, error, changes, broke=True)
 
     def empty(self, booking: Booking) -> None:
-        """Record an answer with nothing in it: the upstream is there, the model did not speak."""
-        changes = self._settled(booking, Usage(booking.asked.prompt_tokens))
-        changes.append(evidence.lesson_of_failure(booking.candidate.model.name))
-        self._close(booking, changes, "failed:empty")
+        """Record an answer with nothing in it: the upstream is there. Whether that was a failure, others show."""
+        self._close(booking, self._settled(booking, Usage(booking.asked.prompt_tokens)), "failed:empty")
+
+    def should_have_spoken(self, candidates: Sequence[Candidate]) -> None:
+        """Record that another had something to say where these answered with nothing."""
+        self._store.write([evidence.lesson_of_failure(candidate.model.name) for candidate in candidates])
 
     def abandoned(self, booking: Booking, usage: Usage) -> None:
         """Record an attempt that nobody waits for any more: it says nothing of anybody's health."""

@@ -1,4 +1,5 @@
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -176,6 +177,16 @@ def test_a_spent_budget_is_a_time_out(pool):
     with pytest.raises(UpstreamTimeout):
         pool.dispatch([A], {"a/one": "ok"}, ends_in_s=0)
     assert pool.calls == []
+
+
+@pytest.mark.parametrize(
+    ("other", "rate"), [("ok", 0.0), ("empty", None), (failed(), None)], ids=["speaks", "is silent", "fails"]
+)
+def test_an_empty_answer_is_a_failure_where_another_has_something_to_say(pool, other, rate):
+    with suppress(UpstreamFailed):
+        pool.dispatch([A, B], {"a/one": "empty", "b/one": other})
+    assert pool.calls == ["a/one", "b/one"]
+    assert pool.ledger.moment(fresh=True).health("a/one").success_rate == rate
 
 
 @pytest.mark.parametrize("phase", ["first_token", "total"])
@@ -453,9 +464,7 @@ def test_a_limit_of_zero_is_never_asked(pool):
 def test_now_and_then_one_that_its_failures_keep_behind_is_asked_first(pool):
     names = {"a/one": "ok", "b/one": "ok"}
     pool.dispatch([A], {"a/one": "ok"})
-    for _ in range(4):
-        booking = pool.ledger.begin(B, Asked(10))
-        pool.ledger.empty(booking)  # no rest, but a bad record
+    pool.ledger.should_have_spoken([B] * 4)  # no rest, but a bad record
     assert pool.dispatch([A, B], names).value == "a/one"
     pool.draw = lambda: 0.99
     assert pool.dispatch([A, B], names).value == "b/one"
@@ -466,8 +475,7 @@ def test_now_and_then_one_that_its_failures_keep_behind_is_asked_first(pool):
 
 def test_a_trial_that_fails_is_followed_by_the_best(pool):
     pool.dispatch([A], {"a/one": "ok"})
-    for _ in range(4):
-        pool.ledger.empty(pool.ledger.begin(B, Asked(10)))
+    pool.ledger.should_have_spoken([B] * 4)
     pool.draw = lambda: 0.99
     assert pool.dispatch([A, B, C], {"a/one": "ok", "b/one": failed(), "c/one": "ok"}).value in ("a/one", "c/one")
     assert pool.calls[0] == "b/one" and len(pool.calls) == 2

@@ -47,6 +47,7 @@ class Discovery:
         self._store = store
         self._monotonic = monotonic
         self._credentials = credentials_to_ask(roster.inventory)
+        self._found: dict[str, Any] = {}  # by provider, for KEEP_S: a store that does not answer says nothing
 
     def start(self) -> None:
         """Begin to look, a moment from now. Does nothing where no provider could be asked."""
@@ -64,14 +65,14 @@ class Discovery:
 
     def look(self) -> None:
         """Take what is known into the roster; before that, ask the providers whose turn it is, if nobody else does."""
-        found = self._recall()
         now = self._store.now()
+        found = {p: lists for p, lists in (self._found | self._recall()).items() if lists["at"] + KEEP_S > now}
         due = [p for p in self._credentials if p not in found or found[p]["at"] + ASK_EVERY_S <= now]
-        asked = [provider for provider in due if self._store.lease((_note(provider),), ASK_AGAIN_S) and self._ask(provider)]
-        if asked:
-            self._heard(found | self._recall())
-        else:
-            self._heard(found)
+        for provider in due:
+            if self._store.lease((_note(provider),), ASK_AGAIN_S) and (lists := self._ask(provider)):
+                found[provider] = lists
+        self._found = found
+        self._heard(found)
 
     def _recall(self) -> dict[str, Any]:
         notes = self._store.recall([_note(provider) for provider in self._credentials])
@@ -81,16 +82,16 @@ class Discovery:
         served = {provider: frozenset(lists["ids"]) for provider, lists in found.items()}
         self._roster.hear(Lists(served, {provider: tuple(lists["free"]) for provider, lists in found.items()}))
 
-    def _ask(self, provider: str) -> bool:
-        """Ask one provider and note what it has; return whether it said anything."""
+    def _ask(self, provider: str) -> dict[str, Any] | None:
+        """Ask one provider, note what it has and return it; None where it says nothing."""
         deadline_mono = self._monotonic() + ANSWER_S
         for credential in self._credentials[provider]:
             listing = self._listing(provider, credential, deadline_mono)
             if listing is not None:
                 found = {"at": self._store.now(), "ids": sorted(listing.ids), "free": list(listing.free)}
                 self._store.remember(_note(provider), jsonio.dumps(found).decode(), KEEP_S)
-                return True
-        return False
+                return found
+        return None
 
     def _listing(self, provider: str, credential: Credential, deadline_mono: float) -> Listing | None:
         """Return the list that a credential is shown, None where it is shown none in time."""

@@ -4,13 +4,15 @@ import pytest
 
 from gateway.catalog import Catalog
 from gateway.domain import Model, ProviderRow
-from gateway.errors import UpstreamCredentialRejected, UpstreamFailed
+from gateway.errors import StateError, UpstreamCredentialRejected, UpstreamFailed
 from gateway.inventory import build_inventory
 from gateway.providers.base import Listing
-from gateway.routing.discovery import ANSWER_S, ASK_AGAIN_S, ASK_EVERY_S, Discovery
+from gateway.routing.discovery import ANSWER_S, ASK_AGAIN_S, ASK_EVERY_S, KEEP_S, Discovery
 from gateway.routing.roster import Roster
 from gateway.settings import Settings
+from gateway.state.guard import Guard
 from gateway.state.memory import MemoryStore
+from gateway.telemetry import Telemetry
 from tests.unit.routing.conftest import Clock
 
 CATALOG = Catalog(
@@ -100,6 +102,26 @@ def test_what_was_known_stays_while_a_provider_is_down(workers, providers, clock
     providers["p"].said = UpstreamFailed("down", upstream_status=500)
     clock.now += ASK_EVERY_S + 1
     assert "p-2" not in workers[0].look()
+
+
+def test_what_was_known_stays_while_the_store_is_late(clock, providers):
+    class Late(MemoryStore):
+        late = False
+
+        def recall(self, keys):
+            if self.late:
+                raise StateError("busy")
+            return super().recall(keys)
+
+    store = Late(clock)
+    guard = Guard(lambda on_trouble: store, Telemetry())
+    worker = Worker(guard, clock, providers)
+    known = worker.look()
+    store.late, providers["p"].said = True, UpstreamFailed("down", upstream_status=500)
+    assert worker.look() == known and providers["p"].asked == 1 and worker.roster.unknown_models == {"p": ("p-new",)}
+    clock.now += KEEP_S
+    assert worker.look() > known
+    guard.close()
 
 
 def test_a_provider_without_a_list_is_left_alone(workers, providers):

@@ -29,6 +29,7 @@ _CHUNK_FIELDS = frozenset(
 )
 _CHOICE_FIELDS = frozenset({"index", "delta", "message", "text", "finish_reason", "logprobs"})
 _DELTA_FIELDS = frozenset({"role", "content", "tool_calls", "channel", *REASONING_NAMES})
+_SUBSTANCE = ("content", "tool_calls", *REASONING_NAMES, *OTHER_SUBSTANCE)  # what an answer goes on with
 
 
 class _Choice:
@@ -108,6 +109,8 @@ class _Choice:
         return message
 
     def _shape(self, delta: Mapping[str, Any]) -> dict[str, Any]:
+        if self.end and any(map(delta.get, _SUBSTANCE)):
+            self.over, self._hurries = False, True
         shaped: dict[str, Any] = {}
         other = False
         content = delta.get("content")

@@ -187,6 +187,31 @@ def test_a_break_after_the_finish_reason_loses_nothing(step):
     assert ends[0].outcome == "completed"
 
 
+EARLY = {
+    "before the last word": [words("a", finish="stop"), words("b")],
+    "with every word": [words("a", finish="stop"), words("b", finish="stop"), words("c", finish="stop")],
+    "by itself": [words("a"), END, words("b", "c", finish="stop")],
+}
+
+
+@pytest.mark.parametrize("step", [UpstreamReset("gone"), 30.0])
+@pytest.mark.parametrize("steps", EARLY.values(), ids=EARLY)
+def test_a_finish_reason_that_the_answer_went_on_after_makes_no_end(clock, steps, step):
+    relaying, _, ends = relay(*steps, step, clock=clock)
+    assert list(events(relaying)[-2]) == ["error"]
+    relaying.close()
+    assert ends[0].outcome == "broken"
+
+
+@pytest.mark.parametrize("last", [[], [END]], ids=["none", "told again"])
+@pytest.mark.parametrize("steps", EARLY.values(), ids=EARLY)
+def test_it_still_tells_how_the_answer_ended(steps, last):
+    relaying, _, ends = relay(*steps, *last)
+    assert events(relaying)[-2]["choices"][0]["finish_reason"] == "stop"
+    relaying.close()
+    assert ends[0].outcome == "completed"
+
+
 def test_after_the_finish_reason_the_end_is_not_waited_for_long():
     relaying, upstream, _ = relay(words("a"), END)
     list(relaying)
@@ -202,7 +227,7 @@ GRACES = [
     ("or late", [END, 0.5, USED, 9.0], 0.5 + DONE_GRACE_S),
     ("comments prolong nothing", [END, *[0.4, COMMENT] * 9], FINISH_GRACE_S),
     ("nor do repeated ends", [END, *[0.4, END] * 9], FINISH_GRACE_S),
-    ("but the answer does, if it goes on", [END, 0.5, words("b"), 0.5, END, 9.0], 0.5 + FINISH_GRACE_S),
+    ("but there is none while the answer goes on", [END, 0.5, words("b"), 9.0, words("c"), END, 9.0], 9.5 + FINISH_GRACE_S),
 ]
 
 

@@ -205,6 +205,36 @@ def test_a_call_that_was_cut_is_not_made_to_look_whole():
     assert finish(shaping)[0]["choices"] == [{"index": 0, "delta": {}, "finish_reason": "length"}]
 
 
+# --- finish reasons before the end -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "delta",
+    [
+        {"content": "b"},
+        {"content": "<thi"},
+        {"reasoning": "hm"},
+        {"refusal": "no"},
+        {"tool_calls": [{"index": 0, "id": "a", "function": {"name": "f", "arguments": "{}"}}]},
+    ],
+)
+def test_an_answer_that_goes_on_after_its_finish_reason_is_not_finished(delta):
+    shaping = shaper(splits_thoughts=True)
+    shaping.feed_all([chunk({"content": "a"}, "length"), chunk(delta)])
+    assert not shaping.finished and shaping.ended and shaping.finish_reason == "length"
+    shaping.feed_all([chunk(delta, "length")])
+    assert not shaping.finished  # it was early before
+    shaping.feed_all([chunk({}, "length")])
+    assert shaping.finished
+
+
+@pytest.mark.parametrize("delta", [{}, {"content": ""}, {"role": "assistant", "content": None}, {"annotations": [1]}])
+def test_notes_after_the_finish_reason_change_nothing(delta):
+    shaping = shaper()
+    shaping.feed_all([chunk({"content": "a"}, "stop"), chunk(delta)])
+    assert shaping.finished
+
+
 # --- several choices ---------------------------------------------------------------------------------------------------
 
 

@@ -52,6 +52,8 @@ def begin_stream(provider: Provider, request: ChatRequest, candidate: Candidate,
         if not shaper.begun and not shaper.ended:
             raise shaper.error or UpstreamGarbled("The provider's stream ended before it held anything.", upstream_status=200)
         handle.arm_deadline(math.inf)  # the attempt's deadline was for the commit; the relay has its own limits
+        if handle.expired and not shaper.finished:  # it passed after the read: nothing more can come
+            raise _too_late()
     except StreamBroken as error:  # nobody has seen any of it yet
         stream.close()
         raise UpstreamGarbled(error.message, upstream_status=200) from error
@@ -72,4 +74,8 @@ def _next_before_commit(
         pass
     if shaper.finished:
         return None
-    raise UpstreamTimeout("The provider did not begin to answer in time.", phase="first_token")
+    raise _too_late()
+
+
+def _too_late() -> UpstreamTimeout:
+    return UpstreamTimeout("The provider did not begin to answer in time.", phase="first_token")

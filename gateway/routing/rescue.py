@@ -86,7 +86,8 @@ def catch_up(begun: Begun, text: str, ends_at_mono: float) -> list[Chunk] | None
             if not (said.startswith(text) if len(said) >= len(text) else text.startswith(said)):
                 return None
             if len(said) >= len(text):
-                return [*_beyond(said[len(text) :], chunk, begun.shaper), *shaped[number + 1 :]]
+                rest = [*_beyond(said[len(text) :], chunk), *shaped[number + 1 :]]
+                return [{**chunk, **begun.shaper.head} for chunk in rest]  # what was read before the commit has another
         if begun.shaper.error:
             raise begun.shaper.error
         if begun.shaper.finished:
@@ -102,7 +103,7 @@ def catch_up(begun: Begun, text: str, ends_at_mono: float) -> list[Chunk] | None
         shaped = begun.shaper.feed_all(chunks)
 
 
-def _beyond(content: str, chunk: Chunk, shaper: ChunkShaper) -> list[Chunk]:
+def _beyond(content: str, chunk: Chunk) -> list[Chunk]:
     if not content:
         return []
-    return [{**chunk, **shaper.head, "choices": [{"index": 0, "delta": {"content": content}, "finish_reason": None}]}]
+    return [{**chunk, "choices": [{"index": 0, "delta": {"content": content}, "finish_reason": None}]}]

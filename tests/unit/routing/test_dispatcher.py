@@ -1,5 +1,6 @@
 """Requests from plan to settled answer, over scripted providers."""
 
+import json
 import math
 import time
 from dataclasses import replace
@@ -31,7 +32,7 @@ def chunk(content, end=None, **fields):
 
 
 class Stream(ChatStream):
-    """Yields the steps it is given: contents, whole chunks, or errors to raise."""
+    """Yields the steps it is given: contents, whole chunks, what one read holds of them, or errors to raise."""
 
     def __init__(self, *steps):
         self.steps = list(steps)
@@ -43,7 +44,7 @@ class Stream(ChatStream):
         step = self.steps.pop(0)
         if isinstance(step, Exception):
             raise step
-        return [step if isinstance(step, dict) else chunk(step)]
+        return [one if isinstance(one, dict) else chunk(one) for one in (step if isinstance(step, list) else [step])]
 
     def close(self):
         self.closed += 1
@@ -192,6 +193,19 @@ def test_who_is_to_rescue_a_stream_has_the_rescue_s_time_and_not_what_is_left_of
     opened.relay.close()
     (limits,) = bench.providers["b"].limits
     assert limits.deadline_mono - began == pytest.approx(RESCUE_S, abs=1)
+
+
+def test_a_rescued_stream_keeps_its_head(bench):
+    first, other = ({"id": one, "model": one, "created": number} for number, one in enumerate("ab", 1))
+    said = [chunk(word, **other) for word in ("The ", "boat sails", " far", "")]
+    bench.script(
+        a=[Stream(chunk("The ", **first), chunk("boat ", **first), UpstreamReset("x"))], b=[Stream(said, chunk("", "stop"))]
+    )
+    opened = bench.stream()
+    events = [json.loads(line[6:]) for line in b"".join(opened.relay).decode().split("\n\n")[:-2]]
+    opened.relay.close()
+    assert [event["choices"][0]["delta"].get("content") for event in events] == ["The ", "boat ", "sails", " far", None]
+    assert all(first.items() <= event.items() for event in events)
 
 
 def test_a_stream_that_nobody_could_rescue_tells_what_was_tried(bench):

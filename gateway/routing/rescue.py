@@ -7,14 +7,14 @@ is well. See contract §4.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from gateway.domain import Candidate
 from gateway.errors import ClientGone, Draining, GatewayError, StreamBroken, UpstreamError, UpstreamTimeout
 from gateway.routing.attempts import AttemptLoop, Won, Yield
 from gateway.routing.commit import Begun
-from gateway.upstream.shape import ChunkShaper
+from gateway.upstream.shape import ChunkShaper, plain_text_of
 
 RESCUE_S = 20.0  # for another stream to come as far as the broken one; a client hears nothing meanwhile
 
@@ -75,35 +75,47 @@ def catch_up(begun: Begun, text: str, ends_at_mono: float) -> list[Chunk] | None
 
     :raises UpstreamError: it breaks, is silent, or (phase total) is not as far in time.
     """
-    said, shaped = "", begun.first
-    while True:
-        for number, chunk in enumerate(shaped):
-            for choice in chunk["choices"]:
-                delta = choice["delta"]
-                if choice["index"] or not delta.keys() <= {"role", "content", "reasoning_content"}:
-                    return None
-                said += delta.get("content") or ""
-            if not (said.startswith(text) if len(said) >= len(text) else text.startswith(said)):
+    said, ahead = "", begun.first
+    beyond: list[Chunk] = []
+    while len(said) < len(text):
+        if not ahead:
+            read = _read_on(begun, ends_at_mono)
+            if read is None:
                 return None
-            if len(said) >= len(text):
-                rest = [*_beyond(said[len(text) :], chunk), *shaped[number + 1 :]]
-                return [{**chunk, **begun.shaper.head} for chunk in rest]  # what was read before the commit has another
-        if begun.shaper.error:
-            raise begun.shaper.error
-        if begun.shaper.finished:
+            ahead = read
+            continue
+        chunk, *ahead = ahead
+        piece = plain_text_of(chunk)
+        if piece is None:
             return None
-        left_s = ends_at_mono - time.monotonic()
-        if left_s <= 0:
-            raise UpstreamTimeout("The other answer did not come as far in time.", phase="total")
-        chunks = begun.stream.next_chunks(left_s)
-        if chunks is None and begun.shaper.ended:
+        said += piece
+        if not (said.startswith(text) or text.startswith(said)):
             return None
-        if chunks is None:
-            raise StreamBroken("The provider's stream ended in the middle of the answer.")
-        shaped = begun.shaper.feed_all(chunks)
+        if len(said) > len(text):
+            beyond = [{**chunk, "choices": [{"index": 0, "delta": {"content": said[len(text) :]}, "finish_reason": None}]}]
+    return [_continued(chunk, begun.shaper.head) for chunk in [*beyond, *ahead]]
 
 
-def _beyond(content: str, chunk: Chunk) -> list[Chunk]:
-    if not content:
-        return []
-    return [{**chunk, "choices": [{"index": 0, "delta": {"content": content}, "finish_reason": None}]}]
+def _read_on(begun: Begun, ends_at_mono: float) -> list[Chunk] | None:
+    """Return the next chunks, none where a read held none, None where the answer is over. Errors as for `catch_up`."""
+    if begun.shaper.error:
+        raise begun.shaper.error
+    if begun.shaper.finished:
+        return None
+    left_s = ends_at_mono - time.monotonic()
+    if left_s <= 0:
+        raise UpstreamTimeout("The other answer did not come as far in time.", phase="total")
+    chunks = begun.stream.next_chunks(left_s)
+    if chunks is not None:
+        return begun.shaper.feed_all(chunks)
+    if begun.shaper.ended:
+        return None
+    raise StreamBroken("The provider's stream ended in the middle of the answer.")
+
+
+def _continued(chunk: Chunk, head: Mapping[str, Any]) -> Chunk:
+    """Return a chunk as one of the stream that broke: with its head, which also what was read before the commit lacks."""
+    for choice in chunk["choices"]:
+        if choice["index"] == 0:
+            choice["delta"].pop("role", None)
+    return {**chunk, **head}

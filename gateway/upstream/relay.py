@@ -17,7 +17,7 @@ from typing import Any, Literal, Protocol
 from gateway import jsonio
 from gateway.domain import Usage
 from gateway.errors import ClientGone, Draining, GatewayError, InternalError, StreamBroken, UpstreamError, UpstreamTimeout
-from gateway.upstream.shape import ChunkShaper
+from gateway.upstream.shape import ChunkShaper, plain_text_of
 from gateway.upstream.sse import DONE, format_data
 from gateway.upstream.watch import Handle
 
@@ -118,11 +118,11 @@ class Sent:
 
     def note(self, shaped: list[dict[str, Any]]) -> None:
         for chunk in shaped:
-            for choice in chunk["choices"]:
-                delta = choice["delta"]
-                if choice["index"] or not delta.keys() <= {"role", "content", "reasoning_content"}:
-                    self._only_text = False
-                self._pieces.append(delta.get("content") or "")
+            piece = plain_text_of(chunk)
+            if piece is None:
+                self._only_text = False
+            else:
+                self._pieces.append(piece)
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +261,7 @@ class Relay:
     def _find_rescue(self, error: UpstreamError) -> Rescued | None:
         ran_out = isinstance(error, UpstreamTimeout) and error.phase == "total"
         text = self._sent.text
-        if self._rescue is None or self._shaper.finished or ran_out or not text:
+        if self._rescue is None or self._shaper.finished or ran_out or text is None:
             return None
         self._stream.close()
         self._stream = _Closed()

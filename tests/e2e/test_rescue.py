@@ -92,6 +92,14 @@ def test_where_the_other_says_something_else_the_break_is_told(gateway, simulato
     assert text == "The boat " and list(data[-1]) == ["error"] and called == ["m-a", "m-b"]
 
 
+@pytest.mark.parametrize("second", [says(*WORDS), says(*WORDS, thinks=["A boat."])], ids=["without", "with others"])
+def test_a_stream_that_broke_while_it_thought_goes_on_too(gateway, simulator, second):
+    first = cut_after(n_events=2, answer=says(*WORDS, thinks=["Hm.", "Hm."]))
+    text, data, called = ask(gateway, simulator, {"a": first, "b": second})
+    assert text == TEXT and called == ["m-a", "m-b"] and data[-1]["x_gateway"]["rescued"] is True
+    assert [item["choices"][0]["delta"].get("role") for item in data].count("assistant") == 1
+
+
 @pytest.mark.parametrize("n_events", [0, 2], ids=["does not begin", "breaks before it is as far"])
 def test_a_second_one_that_fails_too_is_followed_by_a_third(gateway, simulator, n_events):
     second = cut_after(n_events=n_events, answer=says(*WORDS))
@@ -112,6 +120,14 @@ def test_calls_are_never_spliced(gateway, simulator):
     )
     _, data, called = ask(gateway, simulator, {"a": first, "b": says(*WORDS)})
     assert list(data[-1]) == ["error"] and called == ["m-a"]
+
+
+def test_a_note_of_the_provider_s_own_is_no_hindrance(gateway, simulator):
+    noted = stream(
+        [chunk({"role": "assistant", "content": "The ", "reasoning_details": [{"type": "x"}]}), chunk({"content": "boat "})]
+    )
+    text, _, called = ask(gateway, simulator, {"a": cut_after(n_events=2, answer=noted), "b": says(*WORDS)})
+    assert text == TEXT and called == ["m-a", "m-b"]
 
 
 def test_a_client_can_do_without(gateway, simulator):

@@ -3,7 +3,7 @@
 Formats: https://platform.openai.com/docs/api-reference/chat/object and .../chat/streaming
 """
 
-from gateway.upstream.shape.chunks import ChunkShaper
+from gateway.upstream.shape.chunks import ChunkShaper, plain_text_of
 from gateway.upstream.shape.pieces import arguments_of, new_call_id, new_id, reading, text_of
 from gateway.upstream.shape.thoughts import ThoughtSplitter
 from gateway.upstream.shape.usage import estimate_usage, read_usage, usage_of
@@ -18,6 +18,7 @@ __all__ = [
     "is_empty_stop",
     "new_call_id",
     "new_id",
+    "plain_text_of",
     "read_usage",
     "reading",
     "repair_completion",

@@ -30,6 +30,7 @@ _CHUNK_FIELDS = frozenset(
 _CHOICE_FIELDS = frozenset({"index", "delta", "message", "text", "finish_reason", "logprobs"})
 _DELTA_FIELDS = frozenset({"role", "content", "tool_calls", "channel", *REASONING_NAMES})
 _SUBSTANCE = ("content", "tool_calls", *REASONING_NAMES, *OTHER_SUBSTANCE)  # what an answer goes on with
+_MORE_THAN_TEXT = frozenset({"tool_calls", *OTHER_SUBSTANCE})
 
 
 class _Choice:
@@ -290,6 +291,16 @@ class ChunkShaper:
         if raw.get("system_fingerprint"):
             head["system_fingerprint"] = raw["system_fingerprint"]
         return head
+
+
+def plain_text_of(chunk: Mapping[str, Any]) -> str | None:
+    """Return what a shaped chunk adds to the text of the only answer, None where it adds more: a call, another answer."""
+    text = ""
+    for choice in chunk["choices"]:
+        if choice["index"] or not _MORE_THAN_TEXT.isdisjoint(choice["delta"]):
+            return None
+        text += choice["delta"].get("content") or ""
+    return text
 
 
 def _notes_in(raw: Mapping[str, Any], known: frozenset[str]) -> dict[str, Any]:

@@ -17,8 +17,12 @@ TEXT = "one two "
 ODD = {"choices": [{"index": 0, "delta": {"tool_calls": 5}}]}
 
 
+def add(delta, end=None):
+    return {"id": "c", "choices": [{"index": 0, "delta": delta, "finish_reason": end}]}
+
+
 def say(text, end=None):
-    return {"id": "c", "choices": [{"index": 0, "delta": {"content": text}, "finish_reason": end}]}
+    return add({"content": text}, end)
 
 
 class Stream:
@@ -76,6 +80,26 @@ def test_another_that_says_the_same_goes_on_from_there(ask):
     (won, rest), trail = ask(stream)
     assert won.candidate is B and not stream.closed and trail == ["reset", "ok"]
     assert [chunk["choices"][0]["delta"]["content"] for chunk in rest] == ["three"]
+
+
+def test_notes_about_the_text_are_no_part_of_it(ask):
+    (won, rest), _ = ask(Stream(add({"content": "one ", "reasoning_details": [1]}), say("two three")))
+    assert won.candidate is B and [chunk["choices"][0]["delta"] for chunk in rest] == [{"content": "three"}]
+
+
+@pytest.mark.parametrize("delta", [{"refusal": "no"}, {"tool_calls": [{"id": "x", "function": {"name": "f"}}]}])
+def test_another_that_does_more_than_speak_is_not_spliced(ask, delta):
+    assert ask(Stream(add({"content": "one ", **delta}), say("two three"))) == (None, ["reset", "diverged"])
+
+
+CALL = {"index": 0, "id": "x", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+
+
+@pytest.mark.parametrize("delta", [{"content": "one"}, {"reasoning_content": "Hm."}, {"tool_calls": [CALL]}])
+def test_any_answer_goes_on_where_nothing_was_said_yet(ask, delta):
+    (won, rest), trail = ask(Stream(add({"role": "assistant", **delta})), text="")
+    assert won.candidate is B and trail == ["reset", "ok"]
+    assert [chunk["choices"][0]["delta"] for chunk in rest] == [delta]
 
 
 @pytest.mark.parametrize("words", [["one ", "too"], ["one "]], ids=["else", "less"])

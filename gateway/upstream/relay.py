@@ -246,17 +246,18 @@ class Relay:
         yield last
 
     def _relay_and_rescue(self) -> Iterator[bytes]:
-        """Relay the stream, and once, where it breaks, another one that goes on from there."""
-        try:
-            yield from self._relay()
-        except UpstreamError as error:
-            rescued = self._find_rescue(error)
-            if rescued is None:
-                raise
+        """Relay the stream, and wherever it breaks, another one that goes on from there."""
+        while True:
+            try:
+                yield from self._relay()
+                return
+            except UpstreamError as error:
+                rescued = self._find_rescue(error)
+                if rescued is None:
+                    raise
             self._stream, self._shaper, self._x_gateway = rescued.stream, rescued.shaper, rescued.x_gateway
             self._first, self._grace = rescued.first, Grace(rescued.shaper)
             self._grace.note()
-            yield from self._relay()
 
     def _find_rescue(self, error: UpstreamError) -> Rescued | None:
         ran_out = isinstance(error, UpstreamTimeout) and error.phase == "total"

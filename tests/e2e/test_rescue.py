@@ -114,6 +114,20 @@ def test_a_stream_that_breaks_after_the_time_it_had_to_begin_in_is_rescued_too(s
     assert text == TEXT and called == ["m-a", "m-b"]
 
 
+def test_a_stream_that_breaks_again_goes_on_again(gateway, simulator):
+    second = cut_after(n_events=4, answer=says(*WORDS))
+    text, data, called = ask(gateway, simulator, {"a": BROKEN, "b": second, "c": says(*WORDS)})
+    assert text == TEXT and called == ["m-a", "m-b", "m-c"]
+    assert [attempt.split(":")[0] for attempt in data[-1]["x_gateway"]["trail"].split()] == ["a/m", "b/m", "c/m"]
+    assert data[-1]["x_gateway"]["provider"] == "c" and data[-1]["x_gateway"]["trail"].endswith("c/m:ok")
+
+
+def test_a_stream_that_nobody_is_left_for_breaks(gateway, simulator):
+    second = cut_after(n_events=4, answer=says(*WORDS))
+    text, data, called = ask(gateway, simulator, {"a": BROKEN, "b": second, "c": second})
+    assert text == "The boat sails " and list(data[-1]) == ["error"] and called == ["m-a", "m-b", "m-c"]
+
+
 def test_calls_are_never_spliced(gateway, simulator):
     first = cut_after(
         n_events=3, answer=stream([chunk({"role": "assistant", "content": "Well. "}), chunk({"tool_calls": [CALL]})] * 3)

@@ -195,6 +195,20 @@ def test_who_is_to_rescue_a_stream_has_the_rescue_s_time_and_not_what_is_left_of
     assert limits.deadline_mono - began == pytest.approx(RESCUE_S, abs=1)
 
 
+def test_a_stream_that_is_rescued_twice_settles_all_three(bench):
+    bench.plan_over(A, B, candidate("a/other"))
+    bench.script(
+        a=[Stream("The ", UpstreamReset("x")), whole_stream("The boat ", "sails.")],
+        b=[Stream("The ", "boat ", UpstreamReset("x"))],
+    )
+    opened = bench.stream()
+    sent = b"".join(opened.relay)
+    opened.relay.close()
+    ((end, route),) = bench.ends
+    assert b"sails." in sent and end.outcome == "completed" and route.trail == "a/m:reset b/m:reset a/other:ok"
+    assert bench.in_flight == 0 and bench.tokens(A) > 100 and bench.tokens(B) > 100
+
+
 def test_a_rescued_stream_keeps_its_head(bench):
     first, other = ({"id": one, "model": one, "created": number} for number, one in enumerate("ab", 1))
     said = [chunk(word, **other) for word in ("The ", "boat sails", " far", "")]

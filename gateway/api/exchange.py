@@ -24,6 +24,7 @@ from gateway.errors import (
 )
 from gateway.ratelimit import Allowance, refusal
 from gateway.routing.attempts import Caller
+from gateway.routing.dispatcher import OpenedStream
 from gateway.routing.route import Route
 from gateway.services import Services
 from gateway.telemetry import NO_SURFACE, PREFLIGHT, RequestRecord
@@ -53,6 +54,7 @@ class Exchange:
         self._http = http
         self._services = gateway
         self._handle: Handle | None = None
+        self._opened: OpenedStream | None = None  # the answer, as far as it is a stream
         self._ended = False
         self._body_read = False
         self.started_mono = time.monotonic()
@@ -215,13 +217,23 @@ class Exchange:
         self.record.usage = usage
 
     def failed(self, error: GatewayError) -> None:
-        """Note why it was not served."""
+        """Note why it was not served; a stream that had begun to be its answer is let go."""
         self.record.error = error.code
         self.record.status = error.status
         self.record.attempts = tuple(error.attempts[: error.tried])
+        opened, self._opened = self._opened, None
+        if opened:
+            opened.relay.close()
 
-    def stream_begins(self) -> None:
+    @property
+    def streams(self) -> bool:
+        """Whether a stream is the answer, so that its relay ends the exchange."""
+        return self._opened is not None
+
+    def stream_begins(self, opened: OpenedStream) -> None:
         """Note that the answer leaves from now on: the relay ends the exchange, not the view."""
+        self._opened = opened
+        self.served(opened.route)
         self.record.streamed = True
         self.record.status = 200
         self.record.ttft_ms = (time.monotonic() - self.started_mono) * 1000
@@ -230,7 +242,7 @@ class Exchange:
     def stream_ended(self, end: StreamEnd, route: Route) -> None:
         """End the exchange with its stream; `route`: who served it in the end."""
         self.served(route, end.usage)
-        if end.outcome == "client_gone":
+        if self.streams and end.outcome == "client_gone":
             self.record.status = 499
         elif end.error:
             self.record.error = end.error.code

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flask import Flask, Response, request
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, InternalServerError
 
 from gateway import jsonio
 from gateway.api.exchange import exchange
@@ -125,6 +125,8 @@ def error_reply(error: GatewayError) -> Response:
 
 def http_error_reply(error: HTTPException) -> Response:
     """Return one of Flask's own refusals in the envelope. A preflight is answered: what follows it hears of the path."""
+    if isinstance(error, InternalServerError) and isinstance(error.original_exception, Exception):  # after the view
+        return defect_reply(error.original_exception)
     path = exchange().path
     if error.code == 404 and request.method == "OPTIONS":
         return Response()
@@ -160,7 +162,7 @@ def finish_reply(response: Response) -> Response:
         response.headers.update(allowance_headers(current.allowance))
     # Last: a head that ends in an id or a number ending in 0 looks to simple load tools like the end of a chunked body.
     response.headers.add("X-Content-Type-Options", "nosniff")
-    if not current.record.streamed:
+    if not current.streams:
         current.record.status = current.record.status or response.status_code
         current.end()
     return response

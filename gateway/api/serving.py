@@ -59,8 +59,7 @@ def serve_chat(chat: ChatRequest, surface: Surface) -> Response:
         return json_reply(dispatcher.explain_chat(chat))
     if chat.stream:
         opened = dispatcher.open_stream(chat, current.open_caller(), current.stream_ended, surface.form())
-        current.served(opened.route)
-        current.stream_begins()
+        current.stream_begins(opened)
         return stream_reply(opened)
     completion = dispatcher.complete(chat, current.open_caller())
     current.served(completion.route, completion.usage)

@@ -223,8 +223,10 @@ class AttemptLoop:
         try:
             yield
         except BaseException:
-            self.ledger.abandoned(booking, Usage(self.asked.prompt_tokens))
-            discard()
+            try:
+                self.ledger.abandoned(booking, Usage(self.asked.prompt_tokens))
+            finally:
+                discard()
             raise
 
     def _take(self, booking: Booking, result: Yield[T]) -> Won[T] | None:

@@ -206,3 +206,41 @@ def test_a_stream_that_broke_is_noted_with_why(application):
         assert b'"error"' in answer.data
     (record,) = application.telemetry.requests
     assert record.status == 200 and record.error == "upstream_error"
+
+
+def fails(*_, **__):
+    raise RuntimeError
+
+
+def after_the_view(application, monkeypatch):
+    application.app.after_request(lambda answer: answer if answer.status_code == 500 else fails())
+
+
+def in_its_headers(application, monkeypatch):
+    for module in ("replies", "serving"):
+        monkeypatch.setattr(f"gateway.api.{module}.route_headers", fails)
+
+
+def as_it_is_noted(application, monkeypatch):
+    monkeypatch.setattr(Exchange, "served", fails)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("defect", [after_the_view, in_its_headers, as_it_is_noted], ids=lambda defect: defect.__name__)
+def test_a_defect_after_somebody_answered_leaves_nothing_open(application, handles, monkeypatch, defect, stream):
+    defect(application, monkeypatch)
+    with application.post(CHAT, {**ASK, "stream": stream}) as answer:
+        assert (answer.status_code, answer.json["error"]["code"]) == (500, "internal_error")
+    (record,) = application.telemetry.requests
+    assert (record.status, record.error) == (500, "internal_error") and handles[0] == handles[1]
+    assert application.telemetry.attempts == [("sandbox/sandbox/echo", "abandoned" if stream else "ok")]
+    assert application.services.gate.taken == 0
+
+
+def test_a_defect_after_the_view_is_told_by_its_place_too(application, monkeypatch):
+    told: list[dict[str, Any]] = []
+    monkeypatch.setattr("gateway.api.replies.log.error", lambda _, extra: told.append(extra["fields"]))
+    after_the_view(application, monkeypatch)
+    application.post(CHAT, ASK).close()
+    (fields,) = told
+    assert fields["exception"] == "RuntimeError" and "in fails" in fields["traceback"]

@@ -322,6 +322,16 @@ def test_a_defect_before_the_relay_has_the_stream_lets_it_go(bench, monkeypatch)
     assert upstream.closed == 1 and bench.in_flight == 0 and bench.tokens(A) == 100
 
 
+def test_a_stream_is_let_go_even_where_its_booking_cannot_be_ended(bench, monkeypatch):
+    monkeypatch.setattr(bench.handle, "end_by", fails)
+    monkeypatch.setattr(bench.dispatcher.ledger, "abandoned", fails)
+    upstream = whole_stream("hello")
+    bench.script(a=[upstream])
+    with pytest.raises(Defect):
+        bench.stream()
+    assert upstream.closed == 1
+
+
 def test_a_defect_while_a_stream_is_rescued_leaves_no_booking_open(bench, monkeypatch):
     monkeypatch.setattr("gateway.routing.rescue.catch_up", fails)
     other = whole_stream("The boat.")

@@ -48,11 +48,16 @@ def exchange() -> Exchange:
 
 
 class Exchange:
-    """The state of one request. It ends once: when its answer is complete, or its client left."""
+    """The state of one request.
+
+    It ends once, when its answer is complete or its client left. It leaves once more, when its answer is written: until then
+    it has a thread, and so its place.
+    """
 
     def __init__(self, http: Request, gateway: Services) -> None:
         self._http = http
         self._services = gateway
+        self._has_place = False
         self._handle: Handle | None = None
         self._opened: OpenedStream | None = None  # the answer, as far as it is a stream
         self._ended = False
@@ -105,8 +110,9 @@ class Exchange:
             raise refusal(allowance, whose)
 
     def admit(self) -> None:
-        """Take one of the places for requests, until this one ends. :raises GatewayBusy: there is none."""
+        """Take one of the places for requests, until the answer is written. :raises GatewayBusy: there is none."""
         self._services.gate.enter()
+        self._has_place = True
         self.record.admitted = True
         self._services.telemetry.request_admitted()
 
@@ -152,7 +158,7 @@ class Exchange:
         return self._http.environ.get("gunicorn.socket")
 
     def open_caller(self) -> Caller:
-        """Return the client as dispatch sees it, its connection watched until `end`. Once a request, when all of it is here.
+        """Return the client as dispatch sees it, its connection watched until `leave`. Once a request, when all of it is here.
 
         :raises InvalidRequest: `x-gateway-max-wait` is no number of seconds.
         """
@@ -249,17 +255,22 @@ class Exchange:
         self.end()
 
     def end(self) -> None:
-        """Stop watching the client and write the request's line."""
+        """Write the request's line."""
         if self._ended:
             return
         self._ended = True
-        if self.record.admitted:
-            self._services.gate.leave()
-        if self._handle:
-            self._services.watch.close_handle(self._handle)
         self.record.duration_ms = (time.monotonic() - self.started_mono) * 1000
         self.record.ended_at = self._services.store.now()
         self._services.telemetry.request_ended(self.record)
+
+    def leave(self) -> None:
+        """Stop watching the client, and give the place back: the answer is written, or never will be."""
+        if self._has_place:
+            self._has_place = False
+            self._services.gate.leave()
+        handle, self._handle = self._handle, None
+        if handle:
+            self._services.watch.close_handle(handle)
 
 
 def too_large(most: int) -> PayloadTooLarge:

@@ -153,6 +153,7 @@ def defect_reply(error: Exception) -> Response:
 def finish_reply(response: Response) -> Response:
     """Flask's after_request hook: the ids every answer carries, and the end of those that are complete."""
     current = exchange()
+    response.call_on_close(current.leave)
     if current.leaves_much_unread:
         response.headers["Connection"] = "close"
     response.headers["x-gateway-request-id"] = response.headers["x-request-id"] = current.id

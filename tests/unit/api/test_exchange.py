@@ -195,6 +195,15 @@ def test_a_connection_is_watched_until_the_request_ends(application, handles, fi
     assert len(opened) == watched and closed == opened and len(application.telemetry.requests) == 1
 
 
+@pytest.mark.parametrize(("body", "status"), [(ASK, 200), ({**ASK, "stream": True}, 200), ({**ASK, "n": "x"}, 400)])
+def test_a_request_keeps_its_place_until_its_answer_is_written(application, handles, body, status):
+    """However slowly its client reads: the thread that writes is not free for another."""
+    answer = application.post(CHAT, body)
+    assert answer.status_code == status and (application.services.gate.taken, handles[1]) == (1, [])
+    answer.close()
+    assert application.services.gate.taken == 0 and handles[0] == handles[1]
+
+
 def test_a_stream_whose_client_left_is_noted_as_such(application, handles):
     application.post(CHAT, {**ASK, "stream": True}).close()
     (record,) = application.telemetry.requests

@@ -80,6 +80,7 @@ def test_what_cannot_be_run_dry_is_counted(limited):
 def test_a_refused_request_asks_no_provider_and_takes_no_place(limited):
     for _ in range(4):
         answer = limited.post(CHAT, ASK)
+        answer.close()
     assert answer.status_code == 429 and "x-gateway-attempts" not in answer.headers
     assert limited.services.gate.taken == 0
 

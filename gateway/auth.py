@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 from gateway.errors import Unauthenticated
 from gateway.settings import ClientKey, Settings
@@ -22,12 +21,6 @@ class ClientIdentity:
 ANONYMOUS = ClientIdentity("anonymous")
 
 
-class HeaderSource(Protocol):
-    """Headers of a request, by name in any case of letters."""
-
-    def get(self, name: str, default: str, /) -> str: ...
-
-
 class Keyring:
     """The keys that may use this gateway. Only their SHA-256 is kept; comparing takes the same time for each."""
 
@@ -36,8 +29,10 @@ class Keyring:
         self._keys = (*plain, *settings.api_key_hashes)
         self._allow_anonymous = settings.allow_anonymous
 
-    def identify(self, headers: HeaderSource) -> ClientIdentity:
+    def identify(self, headers: Mapping[str, str]) -> ClientIdentity:
         """Return whose key a request carries, in any of the headers that clients use; one valid key is enough.
+
+        The names of `headers` are in lower case.
 
         :raises Unauthenticated: there is no key, or no valid one.
         """
@@ -49,7 +44,7 @@ class Keyring:
             raise Unauthenticated("Incorrect API key provided. Use a key of this gateway, not of a provider.")
         raise Unauthenticated("You didn't provide an API key. Send it in the header `Authorization: Bearer YOUR_KEY`.")
 
-    def find(self, headers: HeaderSource) -> ClientIdentity | None:
+    def find(self, headers: Mapping[str, str]) -> ClientIdentity | None:
         """Return whose valid key a request carries, None where it carries none."""
         for key in _keys_in(headers):
             digest = sha256_of(key)
@@ -63,8 +58,8 @@ def sha256_of(key: str) -> str:
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def _keys_in(headers: HeaderSource) -> Iterable[str]:
-    scheme, _, token = headers.get("Authorization", "").strip().partition(" ")
+def _keys_in(headers: Mapping[str, str]) -> Iterable[str]:
+    scheme, _, token = headers.get("authorization", "").strip().partition(" ")
     if scheme.lower() == "bearer" and token.strip():
         yield token.strip()
     for name in ("x-api-key", "api-key"):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response
 
+from gateway.api.exchange import exchange
 from gateway.api.schemas import load_completion
 from gateway.api.serving import read_request, serve_chat
 from gateway.surfaces.completions import CompletionForm, completion_of
@@ -30,5 +31,5 @@ class CompletionSurface:
 @bp.post("/completions")
 def create_completion() -> Response:
     """Answer a prompt as a chat model does, whole or streamed. Errors as for chats."""
-    chat, echo = load_completion(read_request(), request.headers)
+    chat, echo = load_completion(read_request(), exchange().headers)
     return serve_chat(chat, CompletionSurface(echo))

@@ -6,7 +6,7 @@ import base64
 import struct
 from typing import Any
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response
 
 from gateway.api.exchange import exchange, services
 from gateway.api.replies import json_reply, route_headers, safe_name
@@ -21,7 +21,7 @@ bp = Blueprint("embeddings", __name__, url_prefix="/v1")
 @bp.post("/embeddings")
 def create_embeddings() -> Response:
     """Embed texts with the very model that was asked for. Errors in the envelope."""
-    wanted = load_embeddings(read_request(), request.headers)
+    wanted = load_embeddings(read_request(), exchange().headers)
     current = exchange()
     current.asks(wanted.choice, wanted.project_id)
     if current.is_dry_run:

@@ -6,9 +6,11 @@ import math
 import random
 import socket
 import time
-from typing import cast
+from collections.abc import Mapping
+from typing import Any, cast
 
-from flask import Request, current_app, g, request
+from flask import Request, current_app, g
+from flask.globals import request_ctx
 
 from gateway.api.paths import ASKED_PATH
 from gateway.auth import ClientIdentity
@@ -56,6 +58,7 @@ class Exchange:
 
     def __init__(self, http: Request, gateway: Services) -> None:
         self._http = http
+        self.headers = headers_of(http.environ)
         self._services = gateway
         self._has_place = False
         self._handle: Handle | None = None
@@ -76,7 +79,7 @@ class Exchange:
         :raises Unauthenticated: nobody's. :raises ClientRateLimited: the limit is reached.
         """
         try:
-            identity = self._services.keyring.identify(self._http.headers)
+            identity = self._services.keyring.identify(self.headers)
         except Unauthenticated:
             self._count_address()
             raise
@@ -88,7 +91,7 @@ class Exchange:
 
         :raises ClientRateLimited: the limit is reached.
         """
-        if identity := self._services.keyring.find(self._http.headers):
+        if identity := self._services.keyring.find(self.headers):
             self._count_key(identity)
         else:
             self._count_address()
@@ -123,7 +126,7 @@ class Exchange:
         :raises BodyBroken: it ends early or is not well chunked. :raises ClientGone: its sender left.
         """
         most = self._services.settings.max_request_bytes
-        if self._http.headers.get("content-encoding", "identity").lower() not in ("", "identity"):
+        if self.headers.get("content-encoding", "identity").lower() not in ("", "identity"):
             raise UnsupportedMediaType("Send the body without a Content-Encoding.")
         length = self._http.content_length
         if length is not None and length > most:
@@ -151,7 +154,7 @@ class Exchange:
     def leaves_much_unread(self) -> bool:
         """Whether so much of the body was left unread that the connection cannot serve another request."""
         length = 0 if self._body_read else self._http.content_length
-        return "transfer-encoding" in self._http.headers if length is None else length > SMALL_REST_BYTES
+        return "transfer-encoding" in self.headers if length is None else length > SMALL_REST_BYTES
 
     @property
     def _client_socket(self) -> socket.socket | None:
@@ -170,18 +173,18 @@ class Exchange:
             asked_mono=time.monotonic(),
             gives_up_at_mono=self.started_mono + self._client_limit_s(),
             max_wait_s=max_wait_s,
-            rescues=self._http.headers.get("x-gateway-rescue", "").strip().lower() not in ("0", "false", "no", "off"),
+            rescues=self.headers.get("x-gateway-rescue", "").strip().lower() not in ("0", "false", "no", "off"),
         )
 
     @property
     def speaks_anthropic(self) -> bool:
         """Whether the client expects Anthropic's errors (contract §7)."""
-        return "anthropic-version" in self._http.headers or self._http.path.startswith("/v1/messages")
+        return "anthropic-version" in self.headers or self._http.path.startswith("/v1/messages")
 
     @property
     def is_dry_run(self) -> bool:
         """Whether the client only wants to know who would serve this."""
-        return self._http.method == "POST" and self._http.headers.get("x-gateway-dry-run", "").strip().lower() in (
+        return self._http.method == "POST" and self.headers.get("x-gateway-dry-run", "").strip().lower() in (
             "1",
             "true",
             "yes",
@@ -190,7 +193,7 @@ class Exchange:
 
     def _max_wait_s(self) -> float:
         """Return how long the client is willing to wait for quota. :raises InvalidRequest: that is no number of seconds."""
-        header = self._http.headers.get("x-gateway-max-wait", "").strip()
+        header = self.headers.get("x-gateway-max-wait", "").strip()
         if not header:
             return 0.0
         try:
@@ -205,7 +208,7 @@ class Exchange:
         """Return the SDK's own time limit, less a moment to tell it why; infinity where it sends none."""
         for name in ("x-stainless-read-timeout", "x-stainless-timeout"):
             try:
-                seconds = float(self._http.headers.get(name, ""))
+                seconds = float(self.headers.get(name, ""))
             except ValueError:
                 continue
             if 0 < seconds < _LONGEST_WAIT_S:
@@ -273,14 +276,19 @@ class Exchange:
             self._services.watch.close_handle(handle)
 
 
+def headers_of(environ: Mapping[str, Any]) -> dict[str, str]:
+    """Return a request's headers, names in lower case. Werkzeug's look up each name anew, and a request is asked for 13."""
+    return {name[5:].replace("_", "-").lower(): value for name, value in environ.items() if name.startswith("HTTP_")}
+
+
 def too_large(most: int) -> PayloadTooLarge:
     return PayloadTooLarge(f"The body is larger than {most} bytes (MAX_REQUEST_BYTES).")
 
 
 def begin_exchange() -> None:
     """Flask's before_request hook."""
-    g.exchange = Exchange(request, services())
-    if is_public(request):
+    g.exchange = Exchange(request_ctx.request, services())
+    if is_public(request_ctx.request):
         g.exchange.enter_publicly()
 
 

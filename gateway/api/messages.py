@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response
 
 from gateway.api.exchange import exchange
 from gateway.api.replies import json_reply
@@ -33,14 +33,14 @@ class MessageSurface:
 @bp.post("/v1/messages")
 def create_message() -> Response:
     """Answer a conversation, whole or streamed. Errors as for chats, in Anthropic's envelope."""
-    chat, terms = load_message_request(read_request(), request.headers)
+    chat, terms = load_message_request(read_request(), exchange().headers)
     return serve_chat(chat, MessageSurface(terms, exchange().id))
 
 
 @bp.post("/v1/messages/count_tokens")
 def count_tokens() -> Response:
     """Tell about how many tokens a prompt has, for most texts rather more than there are. Nobody is asked."""
-    chat, _ = load_message_request(read_request(for_models=False), request.headers)
+    chat, _ = load_message_request(read_request(for_models=False), exchange().headers)
     exchange().asks(chat.choice, chat.project_id)
     return json_reply({"input_tokens": chat.prompt_tokens})
 

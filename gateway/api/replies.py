@@ -60,9 +60,7 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9_.@/:-]")
 
 
 def json_reply(body: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    response = Response(jsonio.dumps(body), status=status, mimetype="application/json")
-    response.headers.update(headers or {})
-    return response
+    return Response(jsonio.dumps(body), status=status, headers=headers, mimetype="application/json")
 
 
 def stream_reply(opened: OpenedStream) -> Response:

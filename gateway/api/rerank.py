@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response
 
 from gateway.api.exchange import exchange, services
 from gateway.api.replies import json_reply, route_headers
@@ -19,7 +19,7 @@ bp = Blueprint("rerank", __name__, url_prefix="/v1")
 @bp.post("/rerank")
 def rerank() -> Response:
     """Put documents in the order in which they answer a query, by the very model that was asked for. Errors in the envelope."""
-    wanted = load_rerank(read_request(), request.headers)
+    wanted = load_rerank(read_request(), exchange().headers)
     current = exchange()
     current.asks(wanted.choice, wanted.project_id)
     if current.is_dry_run:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response
 
 from gateway.api.exchange import exchange
 from gateway.api.schemas import load_response
@@ -31,7 +31,7 @@ _NAMES = {
 @bp.post("/responses")
 def create_response() -> Response:
     """Answer as the Responses API does, whole or streamed. Errors as for chat completions, naming this API's fields."""
-    wanted = load_response(read_request(), request.headers)
+    wanted = load_response(read_request(), exchange().headers)
     try:
         reply = serve_chat(wanted.chat, Responses(wanted))
     except GatewayError as error:

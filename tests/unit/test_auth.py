@@ -10,12 +10,12 @@ KEYS = Settings(api_keys=(("ann", "sk-ann"), ("bob", "sk-bob")), api_key_hashes=
 @pytest.mark.parametrize(
     ("headers", "name"),
     [
-        ({"Authorization": "Bearer sk-ann"}, "ann"),
-        ({"Authorization": "bearer   sk-bob "}, "bob"),
+        ({"authorization": "Bearer sk-ann"}, "ann"),
+        ({"authorization": "bearer   sk-bob "}, "bob"),
         ({"x-api-key": "sk-bob"}, "bob"),
         ({"api-key": "sk-eve"}, "eve"),
-        ({"Authorization": "Bearer wrong", "x-api-key": "sk-ann"}, "ann"),
-        ({"Authorization": "Basic sk-ann", "api-key": "sk-bob"}, "bob"),
+        ({"authorization": "Bearer wrong", "x-api-key": "sk-ann"}, "ann"),
+        ({"authorization": "Basic sk-ann", "api-key": "sk-bob"}, "bob"),
     ],
 )
 def test_one_valid_key_in_any_header_is_enough(headers, name):
@@ -24,7 +24,7 @@ def test_one_valid_key_in_any_header_is_enough(headers, name):
 
 @pytest.mark.parametrize(
     "headers",
-    [{}, {"Authorization": "Bearer "}, {"Authorization": "Bearer sk-an"}, {"Authorization": "sk-ann"}, {"x-api-key": "sk-\xe9"}],
+    [{}, {"authorization": "Bearer "}, {"authorization": "Bearer sk-an"}, {"authorization": "sk-ann"}, {"x-api-key": "sk-\xe9"}],
 )
 def test_anything_else_is_refused_without_repeating_it(headers):
     with pytest.raises(Unauthenticated) as raised:

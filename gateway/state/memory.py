@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import add
 
 from gateway.state.base import (
     CORRECTION,
@@ -275,6 +276,8 @@ def is_forgotten(rest: Rest, now: float) -> bool:
 def after_lesson(known: Evidence, lesson: Lesson, now: float) -> tuple[float, ...]:
     """Return a model's sums after a lesson."""
     keep = 0.5 ** (max(0.0, now - known.at) / lesson.half_life_s)
+    if keep == 1.0 and not lesson.forget and len(known.values) == len(lesson.values):  # most often: of the same transaction
+        return tuple(map(add, known.values, lesson.values))
     kept = [0.0 if position in lesson.forget else value * keep for position, value in enumerate(known.values)]
     kept += [0.0] * (len(lesson.values) - len(kept))
     return tuple(old + new for old, new in zip(kept, lesson.values, strict=False))

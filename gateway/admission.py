@@ -1,7 +1,8 @@
 """How many requests this process works on at a time: the rest is shed at once, rather than queued into silence.
 
 A stream holds its thread for its whole life. The worker has a few threads more than this gate lets in
-(lifecycle.SPARE_THREADS), so that refusals, health and figures are answered while every place is taken.
+(lifecycle.SPARE_THREADS), so that refusals, health and figures are answered while every place is taken. A large answer needs a
+place while it is written, whatever it is: its client may read it slowly.
 """
 
 from __future__ import annotations

@@ -114,10 +114,14 @@ class Exchange:
 
     def admit(self) -> None:
         """Take one of the places for requests, until the answer is written. :raises GatewayBusy: there is none."""
-        self._services.gate.enter()
-        self._has_place = True
+        self.take_place()
         self.record.admitted = True
         self._services.telemetry.request_admitted()
+
+    def take_place(self) -> None:
+        """Take a place until the answer is written; once a request. :raises GatewayBusy: all are taken."""
+        self._services.gate.enter()
+        self._has_place = True
 
     def read_body(self) -> bytes:
         """Return the request's body. Blocks for as long as it comes, at a pace (gateway/pace.py).

@@ -17,6 +17,7 @@ from gateway import jsonio
 from gateway.api.exchange import exchange
 from gateway.domain import Attempt
 from gateway.errors import (
+    GatewayBusy,
     GatewayError,
     InternalError,
     MethodNotAllowed,
@@ -54,6 +55,8 @@ EXPOSED_HEADERS = (
         )
     ),
 )
+SMALL_ANSWER_BYTES = 32 * 1024  # what a connection takes of an answer whose client does not read it, and no thread waits for
+FIGURES = "metrics.metrics"  # wanted most while every place is taken
 MAX_NAMES = 20  # in one header: they come from catalogs and requests
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.@/:-]")
@@ -151,6 +154,8 @@ def defect_reply(error: Exception) -> Response:
 def finish_reply(response: Response) -> Response:
     """Flask's after_request hook: the ids every answer carries, and the end of those that are complete."""
     current = exchange()
+    if not current.record.admitted and needs_place(response):
+        response = give_place(response)
     response.call_on_close(current.leave)
     if current.leaves_much_unread:
         response.headers["Connection"] = "close"
@@ -165,6 +170,23 @@ def finish_reply(response: Response) -> Response:
         current.record.status = current.record.status or response.status_code
         current.end()
     return response
+
+
+def give_place(response: Response) -> Response:
+    """Return a large answer with a place for as long as it is written, a refusal where there is none."""
+    try:
+        exchange().take_place()
+    except GatewayBusy as error:
+        response.close()
+        return error_reply(error)
+    response.direct_passthrough = False  # Werkzeug leaves a file that is passed through unclosed, and its place taken
+    return response
+
+
+def needs_place(response: Response) -> bool:
+    """Whether a client that reads an answer slowly would hold a thread; figures are told all the same."""
+    size = response.content_length or response.calculate_content_length() or 0
+    return size > SMALL_ANSWER_BYTES and request.endpoint != FIGURES
 
 
 def register(app: Flask) -> None:

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from gateway.api.replies import attempt_headers, route_headers
+from gateway.api.replies import SMALL_ANSWER_BYTES, attempt_headers, route_headers
 from gateway.domain import Attempt
 from gateway.errors import CandidatesExhausted, Draining, GatewayBusy, UpstreamFailed, UpstreamTimeout
 from gateway.routing.route import Route
@@ -176,6 +176,48 @@ def test_a_defect_is_logged_by_its_place_and_repeats_no_value(fails):
     (fields,) = [fields for fields in lines if "traceback" in fields]
     assert fields["id"] == answer.headers["x-request-id"] and fields["exception"] == "ValueError"
     assert "in complete" in fields["traceback"] and "hunter2" not in str(lines) + answer.text
+
+
+# --- large answers ---------------------------------------------------------------------------------------------------
+
+BUNDLE = "/docs/swagger/swagger-ui-bundle.js"
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("path", [BUNDLE, "/openapi.json"])
+def test_a_large_answer_has_a_place_while_it_is_written(application, method, path):
+    with application.client.open(path, method=method) as answer:
+        assert answer.status_code == 200 and application.services.gate.taken == 1
+    assert application.services.gate.taken == 0
+
+
+@pytest.mark.parametrize(("path", "status"), [("/healthz", 200), ("/metrics", 200), ("/v1/nothing", 404), ("/docs", 200)])
+def test_a_small_one_needs_none(application, path, status):
+    assert application.client.get(path).status_code == status and application.services.gate.taken == 0
+
+
+def test_figures_need_none_however_many_there_are(application, monkeypatch):
+    monkeypatch.setattr("gateway.api.replies.SMALL_ANSWER_BYTES", 1)
+    assert application.client.get("/metrics").status_code == 200 and application.services.gate.taken == 0
+
+
+def test_a_large_answer_has_one_place_with_its_request(application):
+    with application.post("/v1/embeddings", {"model": "sandbox/embed", "input": ["x"] * 100}) as answer:
+        assert len(answer.data) > SMALL_ANSWER_BYTES and application.services.gate.taken == 1
+    assert application.services.gate.taken == 0
+
+
+def test_clients_that_read_large_answers_slowly_leave_threads_for_small_ones(build_application):
+    application = build_application({"GATEWAY_THREADS": "2"})
+    slow = [application.client.get(BUNDLE) for _ in range(2)]
+    with application.client.get(BUNDLE) as refused:
+        assert (refused.status_code, refused.json["error"]["code"]) == (503, "gateway_busy")
+        assert refused.headers["Retry-After"] == "1" and application.telemetry.requests[-1].status == 503
+    assert application.client.get("/healthz").status_code == 200
+    slow.pop().close()
+    with application.client.get(BUNDLE) as answer:
+        assert answer.status_code == 200 and len(answer.data) > SMALL_ANSWER_BYTES
+    slow.pop().close()
 
 
 # --- Anthropic's envelope --------------------------------------------------------------------------------------------

@@ -45,7 +45,7 @@ class Siblings:
 
 
 def _is_alive(pid: int) -> bool:
-    with suppress(ProcessLookupError):
+    with suppress(ProcessLookupError, PermissionError):  # gone, or the number is another user's process by now
         os.kill(pid, 0)
         return True
     return False

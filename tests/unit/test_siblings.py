@@ -52,6 +52,16 @@ def test_who_has_ended_has_no_room(siblings):
     assert not siblings.have_room()
 
 
+def test_whose_number_is_another_user_s_process_by_now_has_no_room(siblings, monkeypatch):
+    def forbid(pid, signal):
+        raise PermissionError
+
+    other = Sibling(siblings, 2, 3)
+    monkeypatch.setattr(os, "kill", forbid)
+    assert not siblings.have_room()
+    other.end()
+
+
 def test_lines_are_taken_again_after_many_reloads(siblings):
     Sibling(siblings, 2, 3).end()
     other = Sibling(siblings, 2 + MOST_WORKERS, 0)

@@ -104,6 +104,7 @@ def build_services(configuration: Configuration, *, store: StateStore | None, lo
     deferred = Deferred(prometheus, Recorder(guarded))
     telemetry = FanOut(log, deferred)
     providers = build_providers(inventory, settings, guarded)
+    watch = Watch()
     roster = Roster(inventory, providers, rebuild=lambda catalog: build_inventory(catalog, settings))
     return Services(
         settings=settings,
@@ -112,13 +113,13 @@ def build_services(configuration: Configuration, *, store: StateStore | None, lo
         key_limit=KeyLimit(settings.client_rate_limit, guarded) if settings.client_rate_limit else None,
         address_limit=AddressLimit(settings.public_rate_limit) if settings.public_rate_limit else None,
         dispatcher=Dispatcher(roster=roster, providers=providers, store=guarded, settings=settings, telemetry=telemetry),
-        discovery=Discovery(roster, providers, guarded),
+        discovery=Discovery(roster, providers, guarded, watch),
         store=guarded,
         telemetry=telemetry,
         deferred=deferred,
         figures=Reader(guarded, catch_up=deferred.tell),
         metrics=prometheus,
-        watch=Watch(),
+        watch=watch,
         gate=Gate(settings.threads),
     )
 

@@ -31,7 +31,7 @@ from gateway.state import store_from_url
 from gateway.state.base import Charge, StateStore
 from gateway.state.memory import MemoryStore
 from gateway.upstream.transport import CallLimits
-from gateway.upstream.watch import Handle
+from gateway.upstream.watch import Watch
 
 ANSWER_S = 10.0  # for one provider; all are asked at once
 LAST_S = 2.0  # beyond that, for a name that is not resolved: no time limit reaches there
@@ -143,8 +143,9 @@ def check_providers(configuration: Configuration) -> list[Finding]:
     providers = build_providers(inventory, settings, MemoryStore())
     usable = load_credentials(inventory.catalog, settings)
     rows = [row for row in inventory.catalog.providers.values() if row.key != SANDBOX]
+    watch = Watch()
     trials = [
-        Trial(row, credential, providers.get(row.key), of=len(usable[row.key]))
+        Trial(row, credential, providers.get(row.key), watch, of=len(usable[row.key]))
         for row in rows
         for credential in usable.get(row.key, ())
     ]
@@ -157,10 +158,11 @@ def check_providers(configuration: Configuration) -> list[Finding]:
 class Trial:
     """A call that tells whether a credential is any good, in a thread of its own."""
 
-    def __init__(self, row: ProviderRow, credential: Credential, provider: Provider | None, *, of: int) -> None:
+    def __init__(self, row: ProviderRow, credential: Credential, provider: Provider | None, watch: Watch, *, of: int) -> None:
         self._row = row
         self._credential = credential
         self._provider = provider
+        self._watch = watch
         self._what = row.key if of == 1 else f"{row.key} key {credential.number}"
         self._found = Finding(self._what, "problem", f"no answer within {ANSWER_S + LAST_S:.0f} s; {self._way()}")
         self._thread = threading.Thread(target=self._run, name=self._what, daemon=True)
@@ -182,7 +184,8 @@ class Trial:
             return "unknown", "none of its models can be called"
         limits = CallLimits(ANSWER_S, ANSWER_S, ANSWER_S, time.monotonic() + ANSWER_S)
         try:
-            tried = self._provider.try_credential(self._credential, limits, Handle())
+            with self._watch.watched() as handle:
+                tried = self._provider.try_credential(self._credential, limits, handle)
         except UpstreamError as error:
             return self._explain(error)
         if not tried:

@@ -20,7 +20,7 @@ from gateway.providers.base import Listing, Provider
 from gateway.routing.roster import Lists, Roster
 from gateway.state.base import StateStore
 from gateway.upstream.transport import CallLimits
-from gateway.upstream.watch import Handle
+from gateway.upstream.watch import Watch
 
 log = logging.getLogger("gateway")
 
@@ -40,11 +40,13 @@ class Discovery:
         roster: Roster,
         providers: Mapping[str, Provider],
         store: StateStore,
+        watch: Watch,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._roster = roster
         self._providers = providers
         self._store = store
+        self._watch = watch
         self._monotonic = monotonic
         self._credentials = credentials_to_ask(roster.inventory)
         self._found: dict[str, Any] = {}  # by provider, for KEEP_S: a store that does not answer says nothing
@@ -100,7 +102,8 @@ class Discovery:
             return None
         limits = CallLimits(connect_s=left_s, first_token_s=left_s, idle_s=left_s, deadline_mono=deadline_mono)
         try:
-            return self._providers[provider].list_models(credential, limits, Handle())
+            with self._watch.watched() as handle:
+                return self._providers[provider].list_models(credential, limits, handle)
         except GatewayError as error:
             fields = {"provider": provider, "credential": credential.number, "why": error.code}
             log.warning("a provider's list of models could not be read", extra={"fields": fields})

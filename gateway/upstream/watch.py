@@ -13,7 +13,8 @@ import socket
 import threading
 import time
 import traceback
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, Literal
 
 EndReason = Literal["client_gone", "drained"]
@@ -150,6 +151,15 @@ class Watch:
         with self._changed:
             self._handles.pop(id(handle), None)
         handle.release()
+
+    @contextmanager
+    def watched(self) -> Iterator[Handle]:
+        """Watch a call that no client waits for: what its limits cannot see ends it too, such as a head that drips."""
+        handle = self.open_handle(None)
+        try:
+            yield handle
+        finally:
+            self.close_handle(handle)
 
     def drain(self) -> None:
         """End every running request, and each that still begins."""

@@ -1,3 +1,4 @@
+import time
 from typing import Any, cast
 
 import pytest
@@ -13,6 +14,7 @@ from gateway.settings import Settings
 from gateway.state.guard import Guard
 from gateway.state.memory import MemoryStore
 from gateway.telemetry import Telemetry
+from gateway.upstream.watch import Watch
 from tests.unit.routing.conftest import Clock
 
 CATALOG = Catalog(
@@ -33,6 +35,7 @@ class Listed:
 
     def list_models(self, credential, limits, handle):
         self.asked += 1
+        self.handle = handle
         self.passes()
         said = self.said[credential.secret] if isinstance(self.said, dict) else self.said
         if isinstance(said, Exception):
@@ -44,7 +47,7 @@ class Worker:
     def __init__(self, store, clock, providers, catalog=CATALOG, **variables):
         settings = Settings(sandbox="off", variables=variables)
         self.roster = Roster(build_inventory(catalog, settings), cast(Any, providers), lambda c: build_inventory(c, settings))
-        self.discovery = Discovery(self.roster, cast(Any, providers), store, clock)
+        self.discovery = Discovery(self.roster, cast(Any, providers), store, Watch(), clock)
 
     def look(self):
         self.discovery.look()
@@ -85,6 +88,19 @@ def test_providers_are_asked_again_after_six_hours(workers, providers, clock):
     providers["p"].said = Listing(frozenset({"p-1", "p-2"}), ())
     clock.now += 2
     assert "p-2" in workers[1].look() and providers["p"].asked == 2
+
+
+def test_a_call_whose_deadline_passes_is_ended(workers, providers):
+    def drip():
+        handle = providers["p"].handle
+        handle.arm(0.0)
+        ended_by = time.monotonic() + 5
+        while not handle.expired and time.monotonic() < ended_by:
+            time.sleep(0.01)
+
+    providers["p"].passes = drip
+    workers[0].look()
+    assert providers["p"].handle.expired
 
 
 def test_a_list_that_fails_says_nothing_and_is_asked_for_again(workers, providers, clock):

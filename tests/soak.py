@@ -15,6 +15,7 @@ import multiprocessing
 import os
 import random
 import resource
+import socket
 import sys
 import tempfile
 import threading
@@ -51,6 +52,7 @@ UPSTREAMS = 2  # processes that play providers
 CLIENTS = 2  # processes that play clients
 PROVIDERS = 128  # so many that those which rest after failures are not missed
 NAMED = 4  # of them in a request
+WORKERS = 2
 THREADS = 64  # of each worker
 SAMPLE_S = 2.0
 QUIET_S = 10.0  # how long connections may take to end when nobody asks any more
@@ -60,6 +62,8 @@ EXTRA_THREADS = 8  # of a worker, beside those that serve: watch, lingering, wri
 WORDS = "one two three"
 TEXT = f"echo: {WORDS}"
 LEAVES_AFTER_S = 0.05
+START_ALL_S = 8.0  # for all threads to have started: half a head holds one for 10 s
+MOST_TOLD = 20  # odd requests, in all
 
 FAULTS: dict[str, Behaviour] = {
     "hang-up": hang_up(),
@@ -168,6 +172,8 @@ class Client:
         self.random = random.Random(seed)
         self.connection = self.connect()
         self.last_id = ""  # of the latest answer's request
+        self.last_end = b""  # of that answer
+        self.named: list[str] = []  # models, in the latest chat
 
     def connect(self) -> http.client.HTTPConnection:
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
@@ -177,13 +183,16 @@ class Client:
         self.connection.request("POST", path, data, {**self.headers, **(headers or {})})
         response = self.connection.getresponse()
         self.last_id = response.headers["x-request-id"]
-        return response.status, response.read()
+        data = response.read()
+        self.last_end = data[-500:]
+        return response.status, data
 
     def chat_body(self, *, stream: bool, fault: str = "", alone: bool = False) -> dict[str, Any]:
         numbers = self.random.sample(range(PROVIDERS), 1 if alone else NAMED)
         wish = f"{fault} of p{numbers[0]}#{self.random.getrandbits(64):x}"
         messages = [{"role": "system", "content": wish}, {"role": "user", "content": WORDS}]
-        return {"models": [f"p{number}/m" for number in numbers], "messages": messages, "max_tokens": 8, "stream": stream}
+        self.named = [f"p{number}/m" for number in numbers]
+        return {"models": self.named, "messages": messages, "max_tokens": 8, "stream": stream}
 
     def chat(self, **options: Any) -> str:
         status, data = self.post("/v1/chat/completions", self.chat_body(**options))
@@ -217,6 +226,17 @@ class Client:
         )
         status, data = self.post("/v1/chat/completions", body, headers)
         return f"{status} {judge_whole(data)}"
+
+    def explain(self) -> str:
+        """Return how the latest answer ended, and who of those that it named is out now."""
+        outs = []
+        for model in self.named:
+            connection = self.connect()
+            connection.request("GET", f"/v1/routing/status?model={model}", headers=self.headers)
+            candidates = json.loads(connection.getresponse().read()).get("candidates", [])
+            outs += [f"{model} {each['out_because']} until {each['until']}" for each in candidates if each["out_because"]]
+            connection.close()
+        return f"of {', '.join(self.named)} are out: {', '.join(outs) or 'none'}; the answer ended in {self.last_end!r}"
 
     def look(self) -> str:
         path = self.random.choice(["/healthz", "/v1/models", "/health", "/v1/routing/status"])
@@ -269,10 +289,10 @@ KINDS = [
 
 @dataclass
 class Tally:
-    """What clients saw. `times` are seconds, by kind; `odd` are the ids of requests that nothing explains."""
+    """What clients saw. `times` are seconds, by kind; `odd`: requests that nothing explains, by id, and what was seen of them."""
 
     outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
-    odd: list[str] = field(default_factory=list)
+    odd: dict[str, str] = field(default_factory=dict)
     times: dict[str, list[float]] = field(default_factory=dict)
 
     def add(self, kind: str, outcome: str, took_s: float) -> None:
@@ -281,7 +301,7 @@ class Tally:
 
     def merge(self, other: Tally) -> None:
         self.outcomes += other.outcomes
-        self.odd += other.odd
+        self.odd |= other.odd
         for kind, times in other.times.items():
             self.times.setdefault(kind, []).extend(times)
 
@@ -314,6 +334,7 @@ def ask_much(client: Client, left: Any, ends_at: float, tally: Tally) -> None:
                 break
             left.value -= 1
         (kind,) = client.random.choices(KINDS, weights)
+        client.last_id, client.last_end, client.named = "", b"", []
         began = time.monotonic()
         try:
             outcome = kind.ask(client)
@@ -321,7 +342,8 @@ def ask_much(client: Client, left: Any, ends_at: float, tally: Tally) -> None:
             outcome = f"no answer: {type(error).__name__}"
             client.connection.close()
         if outcome not in kind.may_be:
-            tally.odd.append(client.last_id)
+            with suppress(OSError, http.client.HTTPException, ValueError):
+                tally.odd[client.last_id] = f"{kind.name}: {outcome}; {client.explain()}"
         tally.add(kind.name, outcome, time.monotonic() - began)
     client.connection.close()
 
@@ -417,7 +439,7 @@ def running_gateway(upstreams: Upstreams, threads: int, patience_s: float) -> It
         limits = {"FIRST_TOKEN_TIMEOUT_S": str(patience_s), "IDLE_TIMEOUT_S": str(patience_s)}
         data_dir = Path(folder) / "data"
         data_dir.mkdir()
-        with open_gateway({**env, **limits}, data_dir, workers=2, threads=threads, app="tests.e2e.hurried:app") as gateway:
+        with open_gateway({**env, **limits}, data_dir, workers=WORKERS, threads=threads, app="tests.e2e.hurried:app") as gateway:
             yield gateway
 
 
@@ -426,6 +448,7 @@ def soak(requests: int, concurrency: int, minutes: float) -> bool:
     began, ends_at = time.monotonic(), time.time() + minutes * 60
     with running_upstreams() as upstreams, running_gateway(upstreams, THREADS, patience_s=2) as gateway:
         watcher = Watcher(gateway, upstreams.ports)
+        start_all_threads(watcher)
         left, results = spawn.Value("q", requests), spawn.Queue()
         shares = [list(range(number, concurrency, CLIENTS)) for number in range(CLIENTS)]
         processes = [
@@ -445,6 +468,22 @@ def soak(requests: int, concurrency: int, minutes: float) -> bool:
         problems = [*problems_of(tally, watcher, after, concurrency), *problems_in_log(gateway, tally)]
         report(tally, watcher, after, upstreams.open_connections(), took_s)
     return told(problems)
+
+
+def start_all_threads(watcher: Watcher) -> None:
+    """Have each worker start every thread that it may have, so that memory is compared at equal numbers of them."""
+    all_threads = THREADS + SPARE_THREADS
+    connections = [socket.create_connection(("127.0.0.1", watcher.gateway.port)) for _ in range(WORKERS * all_threads + THREADS)]
+    for connection in connections:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\n")
+    until = time.monotonic() + START_ALL_S
+    while time.monotonic() < until:
+        _, *workers = look_at(watcher.gateway, watcher.ports).values()
+        if len(workers) == WORKERS and all(held.threads > all_threads for held in workers):
+            break
+        time.sleep(0.1)
+    for connection in connections:
+        connection.close()
 
 
 def wait_until_quiet(watcher: Watcher) -> dict[int, Held]:
@@ -479,7 +518,8 @@ def problems_in_log(gateway: Gateway, tally: Tally) -> Iterator[str]:
     odd = [line for line in lines if "internal error" in line or "Traceback" in line or "failed" in line]
     if odd:
         yield f"{len(odd)} odd lines in the log, such as {odd[0][:500]}"
-    yield from (f"odd: {line}" for line in lines if any(id_ in line for id_ in tally.odd[:20]))
+    for id_, seen in list(tally.odd.items())[:MOST_TOLD]:
+        yield f"odd: {seen}; its line: {next((line for line in lines if id_ and id_ in line), 'none')}"
     gone = sum('"status":499' in line.replace(" ", "") for line in lines)
     left = sum(count for (_, outcome), count in tally.outcomes.items() if outcome == "left")
     if gone != left:
@@ -495,13 +535,17 @@ def report(tally: Tally, watcher: Watcher, after: Mapping[int, Held], connection
         outcomes = ", ".join(f"{count} x {outcome}" for (name, outcome), count in tally.outcomes.items() if name == kind.name)
         median, late = times[len(times) // 2], times[len(times) * 99 // 100]
         print(f"| {kind.name} | {outcomes} | {median * 1000:.0f} | {late * 1000:.0f} |")
-    print("\n| process | MB at 5% | at 50% | at 75% | at the end | growth, 2nd half | threads | files | connections |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+    print(
+        "\n| process | MB at 5% | at 50% | at 75% | at the end | growth, 2nd half | threads at 50% | then | files | connections |"
+    )
+    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     for number, (pid, held) in enumerate(after.items()):
         sizes = [watcher.at(done, pid) for done in (WARM_UP, 0.5, 0.75, 1.0)]
         cells = [f"{size.rss_kb / 1024:.1f}" if size else "-" for size in sizes]
         name = f"worker {number}" if number else "master"
-        cells += [f"{watcher.growth(pid):.1%}", str(held.threads), str(held.files), f"{held.clients} in, {held.upstreams} out"]
+        half = watcher.at(0.5, pid)
+        threads = [str(half.threads) if half else "-", str(held.threads)]
+        cells += [f"{watcher.growth(pid):.1%}", *threads, str(held.files), f"{held.clients} in, {held.upstreams} out"]
         print(f"| {name} | {' | '.join(cells)} |")
     print(f"\nThe providers see {connections} connections.")
 

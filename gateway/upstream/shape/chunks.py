@@ -113,17 +113,15 @@ class _Choice:
         if self.end and any(map(delta.get, _SUBSTANCE)):
             self.over, self._hurries = False, True
         shaped: dict[str, Any] = {}
-        other = False
         content = delta.get("content")
         if content.__class__ is not str:
             content = text_of(content) or ""
         if not delta.keys() <= _DELTA_FIELDS:
             shaped = _notes_in(delta, _DELTA_FIELDS)
             if any(shaped.get(name) for name in OTHER_SUBSTANCE):
-                self.answered = other = True
+                self.answered = True
                 self._legacy_call = self._legacy_call or "function_call" in shaped
         reasoning = reasoning_of(delta) if "reasoning_content" in delta or "reasoning" in delta else ""
-        written = content  # some of it may be held back
         if content and self._splitter:
             thoughts, content = self._splitter.feed(content)
             reasoning += thoughts
@@ -139,8 +137,6 @@ class _Choice:
             shaped["tool_calls"] = calls
             self.chars += sum(len(call["function"].get("name", "")) + len(call["function"]["arguments"]) for call in calls)
         self.answered = self.answered or bool(content or reasoning or calls)
-        if self.end and (written or reasoning or calls or other):
-            self.over, self._hurries = False, True
         return self._with_role(shaped) if shaped and not self.role_sent else shaped
 
     def _with_role(self, delta: dict[str, Any]) -> dict[str, Any]:

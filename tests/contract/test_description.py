@@ -44,6 +44,7 @@ def described(tmp_path_factory: pytest.TempPathFactory):
         "GATEWAY_API_KEY": KEY,
         "GATEWAY_DATA_DIR": str(tmp_path_factory.mktemp("data")),
         "PUBLIC_RATE_LIMIT": "100000/minute",
+        "GATEWAY_THREADS": "100000",  # nobody here closes an answer, and so gives its place back
         "GATEWAY_SANDBOX": "on",
     }
     app = create_app(load_configuration(environ), store=MemoryStore(), telemetry=RecordingTelemetry())

@@ -69,6 +69,7 @@ def post_fork(server, worker):  # type: ignore[no-untyped-def]
 
 def child_exit(server, worker):  # type: ignore[no-untyped-def]
     server.worker_numbers.give_back(worker.number)
+    worker.wipe()
 
 
 def on_exit(server):  # type: ignore[no-untyped-def]

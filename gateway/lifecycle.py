@@ -58,6 +58,10 @@ class Worker(ThreadWorker):
     _busy = 0  # connections that have a thread of the pool, or wait for one
     _leaves_since = 0.0  # monotonic seconds: a new connection is left to others
 
+    def wipe(self) -> None:
+        """For the master: the worker has ended, and nobody leaves it a connection any more."""
+        siblings.wipe(self.age)
+
     def load_wsgi(self) -> None:
         super().load_wsgi()
         # A look-up asks a setting, and a request makes 30 (measured 2026-11: 2% of it).

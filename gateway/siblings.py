@@ -8,44 +8,35 @@ shared one processor (measured 2026-11).
 from __future__ import annotations
 
 import mmap
-import os
 from array import array
-from contextlib import suppress
 
 MOST_WORKERS = 512  # that live at a time, those that a reload replaces included
 
-_LINE = 2  # cells, each an int
-
 
 class Siblings:
-    """A board with a line for each worker: its process id, and how many places it has free. 0 and 0: nobody.
+    """A board with a line for each worker: how many places it has free; 0 where there is none.
 
-    Make it in the master; each worker writes on its own line only.
+    Make it in the master, which wipes the line of a worker that ended; each worker writes on its own line only.
     """
 
     def __init__(self) -> None:
-        self._cells = memoryview(mmap.mmap(-1, MOST_WORKERS * _LINE * array("i").itemsize)).cast("i")
-        self._line = self._pid = 0
+        self._free = memoryview(mmap.mmap(-1, MOST_WORKERS * array("i").itemsize)).cast("i")
+        self._own = 0
 
     def join(self, number: int) -> None:
         """Take the line of this process; `number` counts the workers that the master ever started."""
-        self._line, self._pid = number % MOST_WORKERS * _LINE, os.getpid()
+        self._own = number % MOST_WORKERS
 
     def tell(self, free: int) -> None:
         """Write how many requests more this process could take. Does not block."""
-        self._cells[self._line], self._cells[self._line + 1] = self._pid, max(0, free)
+        self._free[self._own] = max(0, free)
+
+    def wipe(self, number: int) -> None:
+        """The worker of this number has ended, and perhaps could not say so."""
+        self._free[number % MOST_WORKERS] = 0
 
     def have_room(self, least: int = 1) -> bool:
-        """Whether any other worker, alive, could take at least so many requests more."""
-        free = self._cells[1::_LINE].tolist()
-        if max(free) < least:
-            return False
-        others = zip(self._cells[::_LINE].tolist(), free, strict=True)
-        return any(room >= least and pid != self._pid and _is_alive(pid) for pid, room in others)
-
-
-def _is_alive(pid: int) -> bool:
-    with suppress(ProcessLookupError, PermissionError):  # gone, or the number is another user's process by now
-        os.kill(pid, 0)
-        return True
-    return False
+        """Whether any other worker could take at least so many requests more."""
+        free = self._free.tolist()
+        free[self._own] = 0
+        return max(free) >= least

@@ -1,5 +1,4 @@
 import multiprocessing
-import os
 
 import pytest
 
@@ -8,24 +7,16 @@ from gateway.siblings import MOST_WORKERS, Siblings
 fork = multiprocessing.get_context("fork")
 
 
-class Sibling:
-    """Another process that has said how much room it has, until `end`."""
+def tell_elsewhere(siblings, number, free):
+    """Let another process say how much room it has, and end without a word."""
 
-    def __init__(self, siblings, number, free):
-        def live(pipe):
-            siblings.join(number)
-            siblings.tell(free)
-            pipe.send("told")
-            pipe.recv()
+    def live():
+        siblings.join(number)
+        siblings.tell(free)
 
-        self.pipe, theirs = fork.Pipe()
-        self.process = fork.Process(target=live, args=(theirs,), daemon=True)
-        self.process.start()
-        self.pipe.recv()
-
-    def end(self):
-        self.pipe.send("end")
-        self.process.join()
+    process = fork.Process(target=live)
+    process.start()
+    process.join()
 
 
 @pytest.fixture
@@ -42,28 +33,17 @@ def test_nobody_else_has_room_where_there_is_nobody_else(siblings):
 
 @pytest.mark.parametrize(("free", "least", "room"), [(3, 1, True), (0, 1, False), (-2, 1, False), (3, 3, True), (3, 4, False)])
 def test_another_has_as_much_room_as_it_says(siblings, free, least, room):
-    other = Sibling(siblings, 2, free)
+    tell_elsewhere(siblings, 2, free)
     assert siblings.have_room(least) is room
-    other.end()
 
 
 def test_who_has_ended_has_no_room(siblings):
-    Sibling(siblings, 2, 3).end()
+    tell_elsewhere(siblings, 2, 3)
+    siblings.wipe(2)
     assert not siblings.have_room()
-
-
-def test_whose_number_is_another_user_s_process_by_now_has_no_room(siblings, monkeypatch):
-    def forbid(pid, signal):
-        raise PermissionError
-
-    other = Sibling(siblings, 2, 3)
-    monkeypatch.setattr(os, "kill", forbid)
-    assert not siblings.have_room()
-    other.end()
 
 
 def test_lines_are_taken_again_after_many_reloads(siblings):
-    Sibling(siblings, 2, 3).end()
-    other = Sibling(siblings, 2 + MOST_WORKERS, 0)
-    assert not siblings.have_room() and os.getpid()
-    other.end()
+    tell_elsewhere(siblings, 2, 3)
+    tell_elsewhere(siblings, 2 + MOST_WORKERS, 0)
+    assert not siblings.have_room()

@@ -284,7 +284,7 @@ class AttemptLoop:
     def _waits_for_second_try(self, candidate: Candidate, error: UpstreamError) -> bool:
         """Wait, if a pinned candidate may do better in a moment; return whether it is to be tried again."""
         pause_s = self._pause_s(error)
-        if pause_s is None or not self.plan.pinned or candidate.id in self.tried_twice or not self._may_attempt():
+        if pause_s is None or candidate.id not in self.plan.pinned or candidate.id in self.tried_twice or not self._may_attempt():
             return False
         if pause_s > self.ends_at_mono - time.monotonic():
             return False

@@ -36,12 +36,13 @@ _FEATURES = {
 class Plan:
     """Who may serve a request: the caller's choices in the caller's order, each with its candidates.
 
-    `pinned`: the caller named models, so their order stands and a candidate is worth a second try. `profile` is the auto
-    name by whose weights candidates are ranked. `left_out` are those that cannot serve this request, and why.
+    `pinned`: the ids of those whose model the caller named, so that their order stands and each is worth a second try.
+    `profile` is the auto name by whose weights candidates are ranked. `left_out` are those that cannot serve this request,
+    and why.
     """
 
     choices: tuple[tuple[Candidate, ...], ...]
-    pinned: bool
+    pinned: frozenset[str] = frozenset()
     profile: str = "auto"
     left_out: tuple[tuple[Candidate, str], ...] = ()
 
@@ -135,17 +136,22 @@ class Planner:
         return plan
 
 
+_Group = tuple[tuple[Candidate, ...], str | None]  # with the auto name that stands for them, if one does
+
+
 def _plan(choice: Choice, kind: Kind, inventory: Inventory) -> Plan:
     names = (choice.force_model,) if choice.force_model else choice.names
-    groups = [_candidates_named(name, kind, inventory) for name in names]
-    profile = next((auto for _, auto in groups if auto), "auto")
-    choices = _without_repeats(candidates for candidates, _ in groups)
+    named = [_candidates_named(name, kind, inventory) for name in names]
+    profile = next((auto for _, auto in named if auto), "auto")
+    groups = _without_repeats(named)
+    choices = tuple(group for group, _ in groups)
+    pinned = frozenset(candidate.id for group, auto in groups if not auto for candidate in group)
     if choice.force_provider is not None:
         choices = _only_provider(choices, choice, inventory)
-    return Plan(choices, pinned=not all(auto for _, auto in groups), profile=profile)
+    return Plan(choices, pinned, profile)
 
 
-def _candidates_named(name: str, kind: Kind, inventory: Inventory) -> tuple[tuple[Candidate, ...], str | None]:
+def _candidates_named(name: str, kind: Kind, inventory: Inventory) -> _Group:
     """Return the candidates behind a name, and the auto name where it leaves the choice to the gateway."""
     named = find_callable(name, inventory, kind)
     models = (*named.models, *inventory.auto_models) if named.auto else named.models
@@ -217,14 +223,14 @@ def _only_provider(
     raise ModelNotFound(f"The provider {_shown(forced)} cannot be used: {todo}.", param="model")
 
 
-def _without_repeats(groups: Iterable[tuple[Candidate, ...]]) -> tuple[tuple[Candidate, ...], ...]:
+def _without_repeats(groups: Iterable[_Group]) -> list[_Group]:
     seen: set[str] = set()
     kept = []
-    for group in groups:
+    for group, auto in groups:
         fresh = tuple(candidate for candidate in group if not (candidate.id in seen or seen.add(candidate.id)))  # type: ignore[func-returns-value]
         if fresh:
-            kept.append(fresh)
-    return tuple(kept)
+            kept.append((fresh, auto))
+    return kept
 
 
 def _keep(plan: Plan, fits: Callable[[Candidate], bool], why: str, missing: Callable[[], InvalidRequest]) -> Plan:

@@ -127,9 +127,11 @@ class Lineup:
 
     def _position_of_next(self) -> int:
         """Return who is next: without a pinned order, a provider that failed twice comes after the others."""
-        if self._plan.pinned:
+        pinned = self._plan.pinned
+        if self._waiting[0].id in pinned:
             return 0
-        good = (n for n, c in enumerate(self._waiting) if self._failures[c.provider.key] < FAILURES_OF_A_PROVIDER)
+        free = (entry for entry in enumerate(self._waiting) if entry[1].id not in pinned)
+        good = (n for n, c in free if self._failures[c.provider.key] < FAILURES_OF_A_PROVIDER)
         return next(good, 0)
 
     # --- what came of a turn -------------------------------------------------------------------------------------------

@@ -46,7 +46,7 @@ class World:
         loop = AttemptLoop(
             self.chance.choice(self.workers),
             self.policy,
-            plan=Plan((self.candidates,), pinned=False),
+            plan=Plan((self.candidates,)),
             asked=Asked(prompt_tokens=10),
             caller=Caller(request_id="r", handle=Handle(), asked_mono=time.monotonic()),
             ends_at_mono=time.monotonic() + 100,

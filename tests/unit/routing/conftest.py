@@ -71,12 +71,17 @@ class Pool:
             Policy(
                 retry_after_patience_s=patience_s, seats=self.seats, jitter=lambda least, most: least, draw=lambda: self.draw()
             ),
-            plan=Plan(tuple(tuple(group) for group in groups), pinned),
+            plan=Plan(tuple(tuple(group) for group in groups), self._pinned(groups, pinned)),
             asked=Asked(**({"prompt_tokens": 10, "output_tokens": 0} | asked)),
             effort=effort,
             caller=caller,
             ends_at_mono=time.monotonic() + ends_in_s,
         )
+
+    def _pinned(self, groups, pinned):
+        """All of them, none, or those of the first choices."""
+        count = len(groups) if pinned is True else int(pinned)
+        return frozenset(one.id for group in groups[:count] for one in group)
 
     def dispatch(self, choices, script, **options):
         """Run one loop; `script` gives each candidate's outcomes by its name: an error, "ok", "empty", or a function that

@@ -397,6 +397,13 @@ def test_auto_moves_on_at_once(pool):
     assert pool.calls == ["a/one", "b/one"] and pool.handle.waits == []
 
 
+def test_the_auto_behind_a_pinned_model_moves_on_at_once(pool):
+    models = [candidate(f"b/{n}") for n in range(4)]
+    script = {"a/one": failed(), **{f"b/{n}": UpstreamModelFailed("x") for n in range(1, 4)}, "b/0": failed(), "c/one": "ok"}
+    pool.dispatch([[A], [*models, C]], script, pinned=1)
+    assert pool.calls == ["a/one", "a/one", "b/0", "b/1", "c/one"] and len(pool.handle.waits) == 1
+
+
 def test_a_client_that_leaves_during_the_pause_ends_it(pool):
     pool.handle.end("client_gone")
     with pytest.raises(ClientGone):

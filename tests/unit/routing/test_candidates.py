@@ -88,24 +88,26 @@ def plan(inventory, *names, refuses=(), tokens=10, needs=(), **choice):
     request = ChatRequest(body={"messages": []}, choice=wanted, needs=frozenset(needs), prompt_tokens=tokens)
     providers: Any = dict.fromkeys(("a", "b"), AnyProvider(refuses))
     found = Planner(inventory, providers).plan_chat(request)
-    return [[candidate.model.name for candidate in group] for group in found.choices], found.pinned
+    pinned = [all(candidate.id in found.pinned for candidate in group) for group in found.choices]
+    return [[candidate.model.name for candidate in group] for group in found.choices], pinned
 
 
 @pytest.mark.parametrize(
     ("names", "groups", "pinned"),
     [
-        (["auto"], [["a/same", "a/smart", "b/same", "b/eyes"]], False),
-        (["same"], [["a/same", "b/same"]], True),
-        (["b/same"], [["b/same"]], True),
-        (["both"], [["a/smart", "b/eyes"]], True),
-        (["old"], [["a/old"]], True),
-        (["eyes", "smart"], [["b/eyes"], ["a/smart"]], True),
-        (["eyes", "auto"], [["b/eyes"], ["a/same", "a/smart", "b/same"]], True),
+        (["auto"], [["a/same", "a/smart", "b/same", "b/eyes"]], [False]),
+        (["same"], [["a/same", "b/same"]], [True]),
+        (["b/same"], [["b/same"]], [True]),
+        (["both"], [["a/smart", "b/eyes"]], [True]),
+        (["old"], [["a/old"]], [True]),
+        (["eyes", "smart"], [["b/eyes"], ["a/smart"]], [True, True]),
+        (["eyes", "auto"], [["b/eyes"], ["a/same", "a/smart", "b/same"]], [True, False]),
+        (["auto", "eyes", "old"], [["a/same", "a/smart", "b/same", "b/eyes"], ["a/old"]], [False, True]),
     ],
 )
 def test_names_become_choices_in_the_callers_order(inventory, names, groups, pinned):
-    found, is_pinned = plan(inventory, *names)
-    assert [sorted(group) for group in found] == [sorted(group) for group in groups] and is_pinned is pinned
+    found, are_pinned = plan(inventory, *names)
+    assert [sorted(group) for group in found] == [sorted(group) for group in groups] and are_pinned == pinned
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,7 @@ class Bench:
         self.ends: list = []
 
     def plan_over(self, *candidates):
-        self.plan = Plan(tuple((one,) for one in candidates), pinned=False)
+        self.plan = Plan(tuple((one,) for one in candidates))
 
     def script(self, a=(), b=()):
         self.providers["a"].answers, self.providers["b"].answers = list(a), list(b)

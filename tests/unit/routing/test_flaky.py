@@ -83,7 +83,7 @@ class World:
         store = MemoryStore(self.clock)
         self.ledgers = [Ledger(store, self.clock) for _ in range(WORKERS)]
         self.policy = Policy(retry_after_patience_s=3, seats=BoundedSemaphore(1), draw=self.chance.random)
-        self.plan = Plan((tuple(candidate(f"p{n}/m") for n in range(PROVIDERS)),), pinned=False)
+        self.plan = Plan((tuple(candidate(f"p{n}/m") for n in range(PROVIDERS)),))
 
     @property
     def second(self):

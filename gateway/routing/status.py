@@ -15,7 +15,7 @@ from gateway.routing import headroom
 from gateway.routing.candidates import Plan
 from gateway.routing.headroom import Quota
 from gateway.routing.ledger import Ledger
-from gateway.routing.outlook import Moment, iso
+from gateway.routing.outlook import Moment, Standing, iso
 from gateway.routing.ranking import scorer_for
 from gateway.state.base import Figures
 
@@ -174,7 +174,7 @@ def _health_entry(model: Model, inventory: Inventory, moment: Moment, now: float
     outs = [moment.standing(candidate, now).out for candidate in candidates]
     resting = [out for out in outs if out and out.because == "cooldown"]
     health = moment.health(model.name)
-    limit = model.limits.get("rpd")
+    days = [quota for candidate in candidates for quota in _own_days(candidate, moment.standing(candidate, now))]
     return {
         "provider": candidates[0].provider.key,
         "healthy": any(out is None for out in outs),
@@ -183,9 +183,14 @@ def _health_entry(model: Model, inventory: Inventory, moment: Moment, now: float
         "ttft_ms": _rounded(health.ttft_s, 1, 1000),
         "in_cooldown": len(resting) == len(outs),
         "cooldown_until": iso(min(out.until for out in resting)) if resting and len(resting) == len(outs) else None,
-        "daily_requests": int(attempts_today),
-        "daily_limit": limit * len(candidates) if limit is not None else None,
+        "daily_requests": sum(quota.used for quota in days) if days else int(attempts_today),
+        "daily_limit": sum(quota.limit for quota in days) if days else None,
     }
+
+
+def _own_days(candidate: Candidate, standing: Standing) -> list[Quota]:
+    """Return the quota of requests a day that is this model's alone, if it has one: as `/v1/quota` tells it."""
+    return [quota for quota in standing.quotas if quota.window == "rpd" and quota.counter.startswith(candidate.id)]
 
 
 def _shared_ids(inventory: Inventory) -> set[str]:

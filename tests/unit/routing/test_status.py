@@ -1,13 +1,14 @@
 import pytest
 
 from gateway.catalog import Catalog
-from gateway.domain import Model, ProviderRow
+from gateway.domain import Model, ProviderRow, QuotaReading
 from gateway.errors import UpstreamCredentialRejected, UpstreamFailed
 from gateway.inventory import build_inventory
 from gateway.routing.ledger import Asked, Ledger
 from gateway.routing.outlook import REFRESH_S
-from gateway.routing.status import health_status, model_health
+from gateway.routing.status import health_status, model_health, quota_status
 from gateway.settings import Settings
+from gateway.state.base import Place
 from gateway.state.memory import MemoryStore
 from tests.unit.routing.conftest import Clock
 
@@ -50,6 +51,20 @@ def test_a_day_allows_each_credential_as_much(ledger):
     models = health_status(INVENTORY, ledger, {})["models"]
     assert (models["m"]["daily_limit"], models["free"]["daily_limit"]) == (3000, None)
     assert model_health(M, INVENTORY, ledger, {})["daily_limit"] == 3000
+
+
+def test_a_day_is_told_as_among_the_quotas_with_what_the_provider_said_of_it(ledger, clock):
+    one, free = INVENTORY.candidates(M)[0], CATALOG.models[1]
+    for candidate in (one, INVENTORY.candidates(free)[0]):
+        ledger.answered(ledger.begin(candidate, Asked(10)), [], ttft_s=None)
+    ledger.answered(ledger.begin(one, Asked(10)), [QuotaReading("rpd", 200, 50, 4000.0)], ttft_s=None)
+    clock.now += REFRESH_S
+    today = {Place(1, "", name): {"attempts": 7.0} for name in (M.name, free.name)}
+    models = health_status(INVENTORY, ledger, today)["models"]
+    told = [quota for quota in quota_status(INVENTORY, ledger)["data"] if quota["model"] == "m"]
+    assert models["m"]["daily_requests"] == sum(quota["used"] for quota in told) == 150
+    assert models["m"]["daily_limit"] == sum(quota["limit"] for quota in told) == 2200
+    assert (models["free"]["daily_requests"], models["free"]["daily_limit"]) == (7, None)  # nobody limits it: what was tried
 
 
 def test_a_model_is_healthy_while_one_credential_is(ledger, clock):

@@ -223,6 +223,7 @@ class UpstreamError(GatewayError):
     reason: ClassVar[str] = "failed"  # one word for trails and figures
     hurts_health: ClassVar[bool] = False  # whether it lowers the model's share of answered calls
     worth_second_try: ClassVar[bool] = False  # on the same candidate, where the caller pinned it
+    alerts_operator: ClassVar[bool] = False  # nobody else can help
 
     def __init__(
         self, message: str, *, upstream_status: int | None = None, retry_after_s: float | None = None, param: str | None = None
@@ -303,6 +304,7 @@ class UpstreamQuotaTooSmall(UpstreamRateLimited):
 class UpstreamPaymentRequired(UpstreamError):
     cooldown_scope = "credential"
     reason = "payment"
+    alerts_operator = True
 
 
 class UpstreamOverloaded(UpstreamError):
@@ -315,6 +317,7 @@ class UpstreamOverloaded(UpstreamError):
 class UpstreamCredentialRejected(UpstreamError):
     cooldown_scope = "credential"
     reason = "credential"
+    alerts_operator = True
 
 
 class UpstreamModelGone(UpstreamError):

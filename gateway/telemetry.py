@@ -74,6 +74,9 @@ class Telemetry:
         `outcome`: "ok", "abandoned" (by nobody's fault), or "failed:" and the error's reason. `rested`: with it a rest began.
         """
 
+    def credential_refused(self, candidate: Candidate, reason: str) -> None:
+        """A credential rests from now on until its operator acts. `reason` is the error's."""
+
     def state_failed(self, verb: str) -> None:
         """The state store did not answer, or lost what it was given; the request went on without it."""
 
@@ -113,6 +116,10 @@ class FanOut(Telemetry):
         for part in self._parts:
             part.attempt_ended(candidate, outcome, ms, rested=rested)
 
+    def credential_refused(self, candidate: Candidate, reason: str) -> None:
+        for part in self._parts:
+            part.credential_refused(candidate, reason)
+
     def state_failed(self, verb: str) -> None:
         for part in self._parts:
             part.state_failed(verb)
@@ -128,7 +135,7 @@ class FanOut(Telemetry):
 
 @dataclass
 class LogTelemetry(Telemetry):
-    """Write one line a request, and one at each end of an outage of the state store."""
+    """Write one line a request, one for each credential that is refused, and one at each end of an outage of the state store."""
 
     state_failures: dict[str, int] = field(default_factory=dict)
 
@@ -136,6 +143,10 @@ class LogTelemetry(Telemetry):
         if log.isEnabledFor(logging.INFO):
             # Not `log.info`, which looks for its caller's place in the code each time.
             log.handle(log.makeRecord(log.name, logging.INFO, "", 0, "request", (), None, extra={"fields": fields_of(record)}))
+
+    def credential_refused(self, candidate: Candidate, reason: str) -> None:
+        fields = {"provider": candidate.provider.key, "credential": candidate.credential.number, "why": reason}
+        log.error("a provider refuses a credential: it rests until that is mended", extra={"fields": fields})
 
     def state_failed(self, verb: str) -> None:
         self.state_failures[verb] = self.state_failures.get(verb, 0) + 1

@@ -73,6 +73,7 @@ class RecordingTelemetry(Telemetry):
 
     requests: list[RequestRecord] = field(default_factory=list)
     attempts: list[tuple[str, str]] = field(default_factory=list)  # candidates' models and how they ended
+    refused: list[str] = field(default_factory=list)  # ids of credentials
     failed_verbs: list[str] = field(default_factory=list)
     admitted: int = 0
     streams: int = 0
@@ -88,6 +89,9 @@ class RecordingTelemetry(Telemetry):
 
     def attempt_ended(self, candidate: Candidate, outcome: str, ms: float, *, rested: bool = False) -> None:
         self.attempts.append((candidate.model.name, outcome))
+
+    def credential_refused(self, candidate: Candidate, reason: str) -> None:
+        self.refused.append(candidate.credential.id)
 
     def state_failed(self, verb: str) -> None:
         self.failed_verbs.append(verb)

@@ -239,6 +239,8 @@ class Ledger:
         known = moment.rests.get(failure.scope) if failure else None
         counts = failure is not None and not cooldown.ran_beside(failure, known)
         rest = self._fail_and_spread(failure, candidate) if failure and counts else known
+        if error.alerts_operator and rest and not (known and known.since == rest.since):
+            self._telemetry.credential_refused(candidate, error.reason)
         probed = [scope for scope in booking.probe.scopes if not (failure and scope == failure.scope)] if booking.probe else []
         if failure and error.hurts_health:
             for scope in probed:

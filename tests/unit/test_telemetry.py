@@ -55,6 +55,14 @@ def test_an_outage_of_the_state_store_is_two_lines_however_many_calls_it_takes(c
     ]
 
 
+def test_a_refused_credential_is_an_error_that_names_its_number_alone(caplog, monkeypatch):
+    monkeypatch.setattr("gateway.telemetry.log", logging.getLogger("refused"))
+    with caplog.at_level(logging.INFO, "refused"):
+        LogTelemetry().credential_refused(candidate("a/m", key=2), "credential")
+    (record,) = caplog.records
+    assert (record.levelname, record.fields) == ("ERROR", {"provider": "a", "credential": 2, "why": "credential"})
+
+
 @pytest.mark.parametrize(
     ("status", "error", "successful"),
     [
@@ -86,8 +94,9 @@ def test_every_part_is_told_of_everything():
     everybody.stream_began()
     everybody.attempt_ended(candidate("a/one"), "ok", 1.0, rested=True)
     everybody.request_ended(record)
+    everybody.credential_refused(candidate("a/one"), "credential")
     everybody.state_failed("write")
     for part in parts[::2]:
         assert isinstance(part, RecordingTelemetry)
         assert (part.admitted, part.streams, part.requests, part.attempts) == (1, 1, [record], [("a/one", "ok")])
-        assert part.failed_verbs == ["write"]
+        assert part.refused == [candidate("a/one").credential.id] and part.failed_verbs == ["write"]

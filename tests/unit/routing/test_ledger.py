@@ -6,6 +6,7 @@ from gateway.errors import (
     UpstreamCredentialRejected,
     UpstreamFailed,
     UpstreamOverloaded,
+    UpstreamPaymentRequired,
     UpstreamQuotaExhausted,
     UpstreamRateLimited,
     UpstreamRejected,
@@ -494,6 +495,24 @@ def test_what_is_worked_out_while_a_rest_is_noted_does_not_hide_it(bench):
     moment.standing(ONE, bench.clock.now)
     moment._work_out = work_out
     assert moment.standing(ONE, bench.clock.now).out is not None
+
+
+def test_a_refused_credential_is_told_once_for_each_rest(bench):
+    told = []
+
+    class Listener(Telemetry):
+        def credential_refused(self, candidate, reason):
+            told.append((candidate.credential.number, reason))
+
+    ledger = Ledger(bench.store, bench.clock, telemetry=Listener())
+    for booking in [bench.begin(ledger) for _ in range(3)]:
+        ledger.failed(booking, UpstreamCredentialRejected("no", upstream_status=401))
+    assert told == [(1, "credential")]
+    bench.clock.now += 3601
+    ledger.failed(bench.begin(ledger), UpstreamPaymentRequired("pay", upstream_status=402))
+    assert told[1:] == [(1, "payment")]
+    ledger.failed(bench.begin(ledger, candidate("b/m")), UpstreamFailed("x", upstream_status=500))
+    assert len(told) == 2
 
 
 ENDS = [

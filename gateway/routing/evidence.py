@@ -20,6 +20,7 @@ PRIOR_WEIGHT = 2.0  # calls that the prior is worth: two failures must already t
 PRIOR_PROMPT_TOKENS = 500.0  # of a prompt that the estimate counted right, before the provider counted one
 PRIOR_ANSWER_TOKENS, PRIOR_ANSWERS = 300.0, 2.0  # the length of an answer, and how many such the guess is worth
 LEAST_TIMES = 3.0  # calls before a percentile means anything
+LEAST_TRIAL = 0.5  # of one that was passed: within the half-life it counts
 LEAST_KEPT = 0.01  # of what faded: less is noise
 P95 = 1.645  # standard deviations above the mean
 RATIO_LIMITS = (0.5, 3.0)  # between the provider's tokens and ours; beyond that somebody counts something else
@@ -44,6 +45,10 @@ class Sum(IntEnum):
     PROMPT_COUNTED = 13
     ANSWERS = 14
     ANSWER_TOKENS = 15
+    TRIALS = 16
+
+
+RECORD = (Sum.CALLS, Sum.SUCCESSES, Sum.TRIALS)  # what is begun anew once failures are over
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +57,7 @@ class Health:
 
     `success`: the share of calls that were answered, drawn towards the prior while calls are few. `success_rate`: the
     same without the prior. `prompt_ratio`: the provider's tokens for one of ours. `answered_before`: at least once,
-    within what is remembered.
+    within what is remembered. `passed_trial`: lately, and nothing failed since.
     """
 
     success: float = PRIOR_SUCCESS
@@ -65,6 +70,7 @@ class Health:
     prompt_ratio: float = 1.0
     answer_tokens: float = PRIOR_ANSWER_TOKENS
     answered_before: bool = False
+    passed_trial: bool = False
 
 
 UNKNOWN = Health()
@@ -77,7 +83,7 @@ def health_of(evidence: Evidence | None, now: float) -> Health:
         return UNKNOWN
     # In the order of Sum. Quotients of sums that fade together do not fade.
     calls, successes, ttft_n, ttft, ttft_ln, ttft_ln2, whole_n, whole, whole_ln, whole_ln2, *others = evidence.values
-    speed_s, speed_tokens, estimated, counted, answers, answer_tokens, *_ = others
+    speed_s, speed_tokens, estimated, counted, answers, answer_tokens, trials, *_ = others
     keep = 0.5 ** (max(0.0, now - evidence.at) / HALF_LIFE_S)
     return Health(
         success=(successes * keep + PRIOR_SUCCESS * PRIOR_WEIGHT) / (calls * keep + PRIOR_WEIGHT),
@@ -90,6 +96,7 @@ def health_of(evidence: Evidence | None, now: float) -> Health:
         prompt_ratio=_ratio(counted * keep, estimated * keep),
         answer_tokens=(answer_tokens * keep + PRIOR_ANSWER_TOKENS * PRIOR_ANSWERS) / (answers * keep + PRIOR_ANSWERS),
         answered_before=successes > 0.0,
+        passed_trial=trials * keep > LEAST_TRIAL,
     )
 
 
@@ -110,7 +117,7 @@ def _ratio(counted: float, estimated: float) -> float:
 
 def lesson_of_failure(model: str) -> Lesson:
     """Return what a failed call teaches."""
-    return _lesson(model, {Sum.CALLS: 1.0})
+    return _lesson(model, {Sum.CALLS: 1.0}, forget=(Sum.TRIALS,))
 
 
 def lesson_of_success(model: str, *, ttft_s: float | None, closes: bool) -> Lesson:
@@ -121,7 +128,7 @@ def lesson_of_success(model: str, *, ttft_s: float | None, closes: bool) -> Less
     values = {Sum.CALLS: 1.0, Sum.SUCCESSES: 1.0}
     if ttft_s is not None:
         values |= _times(Sum.TTFT_N, ttft_s)
-    return _lesson(model, values, forget=(Sum.CALLS, Sum.SUCCESSES) if closes else ())
+    return _lesson(model, values, forget=RECORD if closes else ())
 
 
 def lesson_of_end(
@@ -133,14 +140,15 @@ def lesson_of_end(
     whole_s: float | None,
     speaking_s: float,
     closes: bool = False,
+    is_trial: bool = False,
 ) -> Lesson:
     """Return what a finished answer teaches of time and tokens.
 
     `whole_s`: how long it took where it came in one piece, else None. `speaking_s`: how long its tokens took to come.
     Several `answers` were asked for at once: they tell nothing of how long and how fast one is. `closes`: what went wrong
-    before is over, and this answer is all that is known.
+    before is over, and this answer is all that is known. `is_trial`: it is one of those that are to show it.
     """
-    values: dict[Sum, float] = {Sum.CALLS: 1.0, Sum.SUCCESSES: 1.0} if closes else {}
+    values: dict[Sum, float] = {Sum.CALLS: 1.0, Sum.SUCCESSES: 1.0} if closes else {Sum.TRIALS: 1.0} if is_trial else {}
     if whole_s is not None:
         values |= _times(Sum.WHOLE_N, whole_s)
     if not usage.estimated:
@@ -149,7 +157,7 @@ def lesson_of_end(
         values |= {Sum.ANSWERS: 1.0, Sum.ANSWER_TOKENS: float(usage.completion_tokens)}
         if usage.completion_tokens and speaking_s > 0:
             values |= {Sum.SPEED_S: speaking_s, Sum.SPEED_TOKENS: float(usage.completion_tokens)}
-    return _lesson(model, values, forget=(Sum.CALLS, Sum.SUCCESSES) if closes else ())
+    return _lesson(model, values, forget=RECORD if closes else ())
 
 
 def _times(first: Sum, seconds: float) -> dict[Sum, float]:

@@ -42,8 +42,8 @@ class Asked:
 class Booking:
     """An attempt under way: what it took in advance, and since when (the store's epoch seconds, and monotonic ones).
 
-    `disproved`: which failures the answer makes up for once it is whole. `closes`: what failed before is over then. The
-    ledger closes it (`open` False), once.
+    `disproved`: which failures the answer makes up for once it is whole. `closes`: what failed before is over then; with a
+    `trial`, if it is the second in a row. The ledger closes it (`open` False), once.
     """
 
     candidate: Candidate
@@ -52,6 +52,7 @@ class Booking:
     asked: Asked
     began_at: float
     began_mono: float
+    trial: bool = False
     closes: bool = False
     disproved: Sequence[Recovery] = ()
     open: bool = True
@@ -101,7 +102,7 @@ class Ledger:
         """Take headroom, and the probe where a rest has just ended; or return why this candidate is not to be tried.
 
         `insist`: a rest that this request itself caused does not count. `capped`: take no more of a quota than there is
-        of it at all, though the request seems larger. `trial`: a whole answer shows that what failed before is over.
+        of it at all, though the request seems larger. `trial`: two whole answers in a row show that what failed is over.
         """
         moment = self.moment()
         standing = moment.standing(candidate, self.now())
@@ -190,7 +191,7 @@ class Ledger:
         over = [rest for rest in known if cooldown.ends_at_first_token(rest)]
         open_ = [rest for rest in known if not cooldown.ends_at_first_token(rest)]
         booking.disproved = _disproved(open_, booking, now)
-        booking.closes = booking.closes or _probed(open_, booking)
+        booking.closes = _probed(open_, booking)
         lesson = evidence.lesson_of_success(candidate.model.name, ttft_s=ttft_s, closes=_probed(over, booking))
         changes: list[Change] = [*self._recovered(_disproved(over, booking, now)), lesson, *self._readings(candidate, quota)]
         if not any(rest.until for rest in open_):
@@ -201,16 +202,18 @@ class Ledger:
 
     def ended(self, booking: Booking, usage: Usage, *, ttft_s: float | None) -> None:
         """Record that an answer is complete. `ttft_s` None: it came in one piece."""
+        name = booking.candidate.model.name
         took_s = self._monotonic() - booking.began_mono
         whole_s = took_s if ttft_s is None else None
         lesson = evidence.lesson_of_end(
-            booking.candidate.model.name,
+            name,
             usage,
             booking.asked.prompt_tokens,
             answers=booking.asked.answers,
             whole_s=whole_s,
             speaking_s=took_s if ttft_s is None else took_s - ttft_s,
-            closes=booking.closes,
+            closes=booking.closes or (booking.trial and self.moment().health(name).passed_trial),
+            is_trial=booking.trial,
         )
         self._close(booking, [*self._settled(booking, usage), *self._recovered(booking.disproved), lesson], "ok")
 

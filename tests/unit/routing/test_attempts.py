@@ -475,7 +475,9 @@ def test_now_and_then_one_that_its_failures_keep_behind_is_asked_first(pool):
     assert pool.dispatch([A, B], names).value == "a/one"
     pool.draw = lambda: 0.99
     assert pool.dispatch([A, B], names).value == "b/one"
-    assert pool.ledger.moment(fresh=True).health("b/one").success_rate == 1.0  # its answer begins a new record
+    assert pool.ledger.moment(fresh=True).health("b/one").success_rate == pytest.approx(1 / 5)
+    assert pool.dispatch([A, B], names).value == "b/one"
+    assert pool.ledger.moment(fresh=True).health("b/one").success_rate == 1.0  # its second answer begins a new record
     pool.draw = lambda: 0.0
     assert pool.loop_over([A, B]).lineup.next_turn().candidate.id in (A.id, B.id)
 

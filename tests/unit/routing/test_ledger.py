@@ -5,6 +5,7 @@ from gateway.errors import (
     StreamBroken,
     UpstreamCredentialRejected,
     UpstreamFailed,
+    UpstreamModelFailed,
     UpstreamOverloaded,
     UpstreamPaymentRequired,
     UpstreamQuotaExhausted,
@@ -245,16 +246,32 @@ def test_a_stream_that_breaks_after_its_provider_answered_a_probe_does_not_rest_
     assert set(bench.store.snapshot().rests) == {"model:a/one"}
 
 
+def fails_lightly(bench):  # without a rest
+    bench.fail(UpstreamModelFailed("x"))
+
+
 @pytest.mark.parametrize("trial", [True, False])
-def test_a_trial_erases_what_failed_once_its_answer_is_whole(bench, trial):
-    bench.succeed()
-    bench.fail(UpstreamFailed("x", upstream_status=500))
-    booking = bench.one.begin(ONE, Asked(10), trial=trial)
+def test_two_trials_in_a_row_erase_what_failed_once_the_answers_are_whole(bench, trial):
     rate = lambda: bench.one.moment(fresh=True).health("a/one").success_rate  # noqa: E731
-    bench.one.answered(booking, (), ttft_s=0.1)
-    assert rate() == pytest.approx(2 / 3, abs=0.01)
-    bench.one.ended(booking, USUAL, ttft_s=0.1)
-    assert rate() == pytest.approx(1 if trial else 2 / 3, abs=0.01)
+    fails_lightly(bench)
+    for before, after in ((1 / 2, 1 / 2), (2 / 3, 1 if trial else 2 / 3)):
+        bench.clock.now += REFRESH_S
+        booking = bench.one.begin(ONE, Asked(10), trial=trial)
+        bench.one.answered(booking, (), ttft_s=0.1)
+        assert rate() == pytest.approx(before, abs=0.01)
+        bench.one.ended(booking, USUAL, ttft_s=0.1)
+        assert rate() == pytest.approx(after, abs=0.01)
+
+
+def test_a_failure_between_two_trials_begins_the_row_anew(bench):
+    for fails in (True, True, False):
+        if fails:
+            fails_lightly(bench)
+        bench.clock.now += REFRESH_S
+        booking = bench.one.begin(ONE, Asked(10), trial=True)
+        bench.one.answered(booking, (), ttft_s=None)
+        bench.one.ended(booking, USUAL, ttft_s=None)
+        assert (bench.one.moment(fresh=True).health("a/one").success_rate == 1) is not fails
 
 
 def test_an_answer_that_disproves_a_rest_does_not_make_up_for_what_failed(bench):

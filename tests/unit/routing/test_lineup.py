@@ -3,6 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.routing.evidence import Sum
 from gateway.routing.ledger import Asked, Booking
 from gateway.routing.outlook import Out
 from gateway.state.base import Charge, Failure, Lesson
@@ -30,7 +31,7 @@ def build_pool(rests, taken, lessons, leases):
         if used:
             pool.store.reserve([Charge(f"{one.id}|rpm", 1, used, 5, clock.now + 60)])
     for one, calls, successes in lessons:
-        values = (calls, min(calls, successes), *[0.0] * 14)
+        values = (calls, min(calls, successes), *[0.0] * (len(Sum) - 2))
         pool.store.write([Lesson(one.model.name, values, 600.0)])
     pool.store.lease(leases, 60)
     return pool

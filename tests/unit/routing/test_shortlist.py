@@ -2,6 +2,7 @@
 
 import pytest
 
+from gateway.routing.evidence import Sum
 from gateway.routing.outlook import REFRESH_S, Moment
 from gateway.routing.ranking import scorer_for
 from gateway.routing.shortlist import PART, SLICES, WHOLE, Shortlist, Shortlists
@@ -39,7 +40,7 @@ def look(shortlist, store, times=1, moment=Moment):
 
 def learn(store, which, answered):
     """Let a model have been called ten times."""
-    store.write([Lesson(which.model.name, (10.0, 10.0 * answered, *[0.0] * 14), 600.0)])
+    store.write([Lesson(which.model.name, (10.0, 10.0 * answered, *[0.0] * (len(Sum) - 2)), 600.0)])
 
 
 def test_a_small_group_is_ranked_whole_and_a_large_one_in_parts():

@@ -200,7 +200,7 @@ class Dispatcher:
 
     def _chat_loop(self, request: ChatRequest, caller: Caller, budget_s: float) -> AttemptLoop:
         plan = self.roster.planner.plan_chat(request)
-        asked = Asked(request.prompt_tokens, request.max_output_tokens, request.body.get("n") or 1)
+        asked = Asked(request.prompt_tokens, request.max_output_tokens, request.body.get("n") or 1, streams=request.stream)
         return AttemptLoop(
             self.ledger,
             self.policy,

@@ -19,6 +19,7 @@ PRIOR_SUCCESS = 0.98  # of a model that nobody knows: near enough to those seen 
 PRIOR_WEIGHT = 2.0  # calls that the prior is worth: two failures must already tell
 PRIOR_PROMPT_TOKENS = 500.0  # of a prompt that the estimate counted right, before the provider counted one
 PRIOR_ANSWER_TOKENS, PRIOR_ANSWERS = 300.0, 2.0  # the length of an answer, and how many such the guess is worth
+LEAST_USUAL_S, UNKNOWN_USUAL_S = 1.0, 5.0  # what an answer may take at least, and of a model that nobody has timed
 LEAST_TIMES = 3.0  # calls before a percentile means anything
 LEAST_TRIAL = 0.5  # of one that was passed: within the half-life it counts
 LEAST_KEPT = 0.01  # of what faded: less is noise
@@ -98,6 +99,12 @@ def health_of(evidence: Evidence | None, now: float) -> Health:
         answered_before=successes > 0.0,
         passed_trial=trials * keep > LEAST_TRIAL,
     )
+
+
+def usual_s(health: Health, *, streams: bool) -> float:
+    """Return how long an answer takes to come, or a stream to begin, but for one call in twenty."""
+    p95_s = health.ttft_p95_s if streams else health.whole_p95_s
+    return max(LEAST_USUAL_S, UNKNOWN_USUAL_S if p95_s is None else p95_s)
 
 
 def _p95(count: float, ln: float, ln2: float, keep: float) -> float | None:

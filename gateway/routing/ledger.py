@@ -27,15 +27,17 @@ from gateway.telemetry import Telemetry
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a request asks of quotas, whoever serves it.
+    """What a request asks, whoever serves it.
 
-    `output_tokens`: the most that the client will take of each of its `answers`, None: any.
+    `output_tokens`: the most that the client will take of each of its `answers`, None: any. `streams`: it waits for a first
+    token only.
     """
 
     prompt_tokens: int = 0
     output_tokens: int | None = None
     answers: int = 1
     inputs: int = 0  # texts to embed or to score
+    streams: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -71,6 +73,8 @@ class Ledger:
         self._shortlists = Shortlists()
         self._probes = Probes(store, monotonic)
         self._in_flight: dict[str, int] = {}
+        self._waiting: dict[str, dict[Booking, None]] = {}  # by model: those without an answer yet, the oldest first
+        self._heard_mono: dict[str, float] = {}  # by model: when it last answered this process
         self._answered_at: dict[str, float] = {}  # by provider: when it last answered this process
         self._lock = threading.Lock()
 
@@ -93,6 +97,24 @@ class Ledger:
     def calls_in_flight(self, candidate: Candidate) -> int:
         """Return how many calls of this process run on a candidate."""
         return self._in_flight.get(candidate.id, 0)
+
+    def silent_models(self) -> set[str]:
+        """Return the names of models for which calls of this process wait longer than usual, and none was answered meanwhile.
+
+        One that is only slow with one call has answered another since.
+        """
+        if not self._waiting:
+            return set()
+        moment, now_mono = self.moment(), self._monotonic()
+        with self._lock:
+            oldest = [next(iter(bookings)) for bookings in self._waiting.values()]
+        return {name for booking in oldest if self._is_silent(name := booking.candidate.model.name, booking, moment, now_mono)}
+
+    def _is_silent(self, name: str, oldest: Booking, moment: Moment, now_mono: float) -> bool:
+        waits_s = now_mono - max(oldest.began_mono, self._heard_mono.get(name, 0.0))
+        if waits_s <= evidence.LEAST_USUAL_S:
+            return False
+        return waits_s > evidence.usual_s(moment.health(name), streams=oldest.asked.streams)
 
     # --- the beginning of an attempt -----------------------------------------------------------------------------------
 
@@ -122,8 +144,9 @@ class Ledger:
             return self._refused(moment, candidate, standing, taken)
         if ample:
             self._store.write(headroom.build_counts(ample))
-        self._count(candidate, 1)
-        return Booking(candidate, (*taken.charges, *ample), probe, asked, self.now(), self._monotonic(), trial)
+        booking = Booking(candidate, (*taken.charges, *ample), probe, asked, self.now(), self._monotonic(), trial)
+        self._count(booking, 1)
+        return booking
 
     def _probe(self, scopes: tuple[str, ...]) -> Probe | None:
         probe, until = self._probes.begin(scopes), self.now() + PROBE_S
@@ -187,6 +210,8 @@ class Ledger:
         """
         candidate, rests, now = booking.candidate, self.moment().rests, self.now()
         self._answered_at[candidate.provider.key] = now
+        self._heard_mono[candidate.model.name] = self._monotonic()
+        self._waits_no_more(booking)
         known = [rest for scope in cooldown.scopes_over(candidate) if (rest := rests.get(scope))]
         over = [rest for rest in known if cooldown.ends_at_first_token(rest)]
         open_ = [rest for rest in known if not cooldown.ends_at_first_token(rest)]
@@ -240,7 +265,9 @@ class Ledger:
         before = moment.health(candidate.model.name).answered_before
         failure = cooldown.failure_of(error, candidate, began_at=booking.began_at, answered_before=before, broke=broke)
         known = moment.rests.get(failure.scope) if failure else None
-        counts = failure is not None and not cooldown.ran_beside(failure, known)
+        # Two that waited side by side in vain, while nobody was answered, are no chance.
+        unheard = isinstance(error, UpstreamTimeout) and self._heard_mono.get(candidate.model.name, 0.0) < booking.began_mono
+        counts = failure is not None and (unheard or not cooldown.ran_beside(failure, known))
         rest = self._fail_and_spread(failure, candidate) if failure and counts else known
         if error.alerts_operator and rest and not (known and known.since == rest.since):
             self._telemetry.credential_refused(candidate, error.reason)
@@ -272,18 +299,30 @@ class Ledger:
         if not booking.open:
             return
         booking.open = False
-        self._count(booking.candidate, -1)
+        self._waits_no_more(booking)
+        self._count(booking, -1)
         self._store.write([*changes, *self._released(booking.probe)])
         ms = (self._monotonic() - booking.began_mono) * 1000
         self._telemetry.attempt_ended(booking.candidate, outcome, ms, rested=rested)
 
-    def _count(self, candidate: Candidate, change: int) -> None:
+    def _count(self, booking: Booking, change: int) -> None:
+        id_ = booking.candidate.id
         with self._lock:
-            left = self._in_flight.get(candidate.id, 0) + change
+            left = self._in_flight.get(id_, 0) + change
             if left > 0:
-                self._in_flight[candidate.id] = left
+                self._in_flight[id_] = left
             else:
-                self._in_flight.pop(candidate.id, None)
+                self._in_flight.pop(id_, None)
+            if change > 0:
+                self._waiting.setdefault(booking.candidate.model.name, {})[booking] = None
+
+    def _waits_no_more(self, booking: Booking) -> None:
+        name = booking.candidate.model.name
+        with self._lock:
+            waiting = self._waiting.get(name, {})
+            waiting.pop(booking, None)
+            if not waiting:
+                self._waiting.pop(name, None)
 
 
 def _disproved(rests: Sequence[Rest], booking: Booking, now: float) -> list[Recovery]:

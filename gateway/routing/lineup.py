@@ -65,9 +65,10 @@ class Lineup:
     def _ranked(self, part: Iterable[Candidate]) -> list[Candidate]:
         """Return candidates in the order to try them.
 
-        One that may be back goes first, a single one; others like it go last. Now and then one is next that was left behind.
+        One that may be back goes first, a single one; others like it go last, after those that keep other calls waiting. Now
+        and then one is next that was left behind.
         """
-        moment, now = self._ledger.moment(), self._ledger.now()
+        moment, now, silent = self._ledger.moment(), self._ledger.now(), self._ledger.silent_models()
         healthy: list[tuple[Candidate, float, Merits]] = []
         probes: list[tuple[Candidate, float]] = []
         for candidate in part:
@@ -82,6 +83,9 @@ class Lineup:
                 healthy.append((candidate, score, standing.merits))
         back = rank(probes, self._draw)
         ranked = rank([(candidate, score) for candidate, score, _ in healthy], self._draw)
+        if silent:
+            ranked.sort(key=lambda candidate: candidate.model.name in silent)  # the others first, each in order
+            healthy = [entry for entry in healthy if entry[0].model.name not in silent]
         return [*back[:1], *self._with_trial(ranked, healthy), *back[1:]]
 
     def _with_trial(self, ranked: list[Candidate], healthy: list[tuple[Candidate, float, Merits]]) -> list[Candidate]:

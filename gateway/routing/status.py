@@ -5,7 +5,7 @@ The bodies of `/v1/routing/status`, `/v1/quota`, `/health` and `/v1/stats/provid
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from typing import Any
 
 from gateway.domain import Candidate, Model, ReasoningEffort
@@ -31,7 +31,7 @@ def routing_status(
     """Return every candidate of a request in the order of its score: near-equals change places from call to call."""
     moment = ledger.moment(fresh=True)
     entries = [_entry(candidate, plan, ledger, moment, effort) for candidate in plan.candidates]
-    ranks = _ranks(plan, {entry["_id"]: entry for entry in entries if entry["out_because"] is None})
+    ranks = _ranks(plan, {entry["_id"]: entry for entry in entries if entry["out_because"] is None}, ledger.silent_models())
     for entry in entries:
         entry["rank"] = ranks.get(entry.pop("_id"))
     entries.sort(key=lambda entry: (entry["rank"] is None, entry["rank"] or 0, -(entry["score"] or 0.0)))
@@ -62,14 +62,17 @@ def _entry(candidate: Candidate, plan: Plan, ledger: Ledger, moment: Moment, eff
     }
 
 
-def _ranks(plan: Plan, entries: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
+def _ranks(plan: Plan, entries: Mapping[str, Mapping[str, Any]], silent: Set[str]) -> dict[str, int]:
     """Return the place of each candidate that is not out: the caller's choices in order, within each by score.
 
-    As in the attempt loop, the best of those that may be back goes first, and others like it last.
+    As in the attempt loop, the best of those that may be back goes first, and others like it last, behind those whose model
+    is silent.
     """
     order: list[str] = []
     for choice in plan.choices:
-        by_score = sorted((c.id for c in choice if c.id in entries), key=lambda id_: -entries[id_]["score"])
+        there = [candidate for candidate in choice if candidate.id in entries]
+        there.sort(key=lambda c: (c.model.name in silent, -entries[c.id]["score"]))
+        by_score = [candidate.id for candidate in there]
         back = [id_ for id_ in by_score if entries[id_]["probe"]]
         order += [*back[:1], *(id_ for id_ in by_score if id_ not in back), *back[1:]]
     return {id_: place for place, id_ in enumerate(order, start=1)}

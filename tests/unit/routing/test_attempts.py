@@ -482,6 +482,17 @@ def test_now_and_then_one_that_its_failures_keep_behind_is_asked_first(pool):
     assert pool.loop_over([A, B]).lineup.next_turn().candidate.id in (A.id, B.id)
 
 
+@pytest.mark.parametrize("behind", [[B, C], [A] * 4], ids=["though it is the best", "and not for a trial before"])
+def test_one_that_keeps_others_waiting_is_asked_last(pool, behind):
+    pool.dispatch([A], {"a/one": "ok"})
+    pool.ledger.should_have_spoken(behind)
+    pool.ledger.begin(A, Asked(10, streams=True))
+    pool.clock.now += 9
+    pool.draw = lambda: 0.99
+    assert pool.dispatch([A, B, C], {"a/one": "ok", "b/one": failed(), "c/one": failed()}).value == "a/one"
+    assert pool.calls[-1] == "a/one" and len(pool.calls) == 3
+
+
 def test_a_trial_that_fails_is_followed_by_the_best(pool):
     pool.dispatch([A], {"a/one": "ok"})
     pool.ledger.should_have_spoken([B] * 4)

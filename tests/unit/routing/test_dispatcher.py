@@ -148,6 +148,23 @@ def test_usage_that_nobody_told_is_estimated_and_marked(bench):
     assert answer.usage.estimated and answer.body["x_gateway"]["estimated"] is True and answer.usage.prompt_tokens == 100
 
 
+@pytest.mark.parametrize("how", ["complete", "stream"])
+def test_who_is_to_stream_is_expected_to_begin_and_not_to_end(bench, how, monkeypatch):
+    asked, begin = [], bench.dispatcher.ledger.begin
+
+    def note(who, what, **options):
+        asked.append(what)
+        return begin(who, what, **options)
+
+    monkeypatch.setattr(bench.dispatcher.ledger, "begin", note)
+    bench.script(a=[ASK[how][1]()])
+    if how == "stream":
+        bench.stream().relay.close()
+    else:
+        bench.dispatcher.complete(replace(CHAT, stream=False), bench.caller())
+    assert [what.streams for what in asked] == [how == "stream"]
+
+
 def test_several_answers_are_reserved_as_several(bench):
     bench.script(a=[whole_stream("hello")])
     opened = bench.stream(replace(CHAT, body={"messages": [], "n": 3}, max_output_tokens=50))

@@ -198,6 +198,44 @@ def test_an_answer_that_was_asked_for_before_a_rest_disproves_one_of_failures_in
     assert (because(bench.begin(bench.two)) == "cooldown") is stays
 
 
+@pytest.mark.parametrize(("streams", "seconds"), [(True, 1.0), (False, 8.0)])
+def test_a_model_is_silent_when_calls_wait_longer_than_it_ever_takes_and_none_is_answered(bench, streams, seconds):
+    for _ in range(5):  # its first token comes soon, a whole answer takes eight seconds
+        stream, whole = bench.begin(), bench.begin()
+        bench.one.answered(stream, (), ttft_s=0.3)
+        bench.one.ended(stream, USUAL, ttft_s=0.3)
+        bench.clock.now += 8 - REFRESH_S
+        bench.one.answered(whole, (), ttft_s=None)
+        bench.one.ended(whole, USUAL, ttft_s=None)
+    bench.begin(streams=streams)
+    other = bench.begin(streams=streams)
+    bench.clock.now += seconds - 2 * REFRESH_S
+    assert not bench.one.silent_models()
+    bench.clock.now += 3 * REFRESH_S
+    assert bench.one.silent_models() == {"a/one"} and not bench.two.silent_models()
+    bench.one.answered(other, (), ttft_s=0.3)  # it was slow with one call
+    assert not bench.one.silent_models()
+
+
+def test_nobody_is_silent_for_whom_no_call_waits(bench):
+    for end in (lambda b: bench.one.abandoned(b, Usage()), lambda b: bench.one.answered(b, (), ttft_s=0.1)):
+        booking = bench.begin(streams=True)
+        end(booking)
+        bench.clock.now += 100
+        assert not bench.one.silent_models()
+
+
+@pytest.mark.parametrize("heard", [True, False])
+def test_calls_that_waited_side_by_side_in_vain_are_two_in_a_row_where_nobody_was_answered(bench, heard):
+    bench.succeed()
+    beside = [bench.begin() for _ in range(3)]
+    if heard:
+        bench.one.answered(beside.pop(), (), ttft_s=None)
+    bench.clock.now += 10
+    rests = [bench.one.failed(booking, UpstreamTimeout("x", phase="first_token")) for booking in beside[:2]]
+    assert bool(rests[-1].until) is not heard
+
+
 def broken(bench, who=ONE):
     """A stream that broke after its first token."""
     booking = bench.begin(who=who)

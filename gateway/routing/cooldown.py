@@ -25,6 +25,7 @@ from gateway.errors import (
 from gateway.state.base import Failure, Rest
 
 GROWING_S = (10.0, 20.0, 30.0)  # then 30 again: a provider that is back must be in use within half a minute
+SILENT_S = (10.0, 20.0)  # then 20 again: who probes a silent one learns ten seconds later that it is not back
 LEAST_S = 1.0  # what is told in fractions of a second, or as 0: nobody is asked more often than that while it refuses
 LONGEST_S = 26 * 3600.0  # a day's quota, and two hours for clocks that disagree
 TOGETHER_S = 10.0  # two models of one provider that fail within this speak for all of it
@@ -81,7 +82,8 @@ def provider_failure(failure: Failure, candidate: Candidate, rests: Iterable[Res
     if all(rest.scope == failure.scope for rest in failed):
         return None
     lost = sum(rest.failures for rest in failed)
-    return Failure(candidate.provider_scope, failure.reason, failure.began_at, GROWING_S if lost <= 2 else GROWING_S[-1:])
+    steps_s = _steps_s(failure.reason)
+    return Failure(candidate.provider_scope, failure.reason, failure.began_at, steps_s if lost <= 2 else steps_s[-1:])
 
 
 def ran_beside(failure: Failure, known: Rest | None) -> bool:
@@ -109,8 +111,8 @@ def disproved_since(rest: Rest, began_at: float, now: float) -> float:
 
 def failed_probe(scope: str, known: Rest | None, failure: Failure) -> Failure:
     """Return the failure of a scope that was probed by a call which failed for a reason of its own: it rests longer."""
-    before_s = known.until - known.since if known else 0.0
-    longer = next((seconds for seconds in GROWING_S if seconds > before_s + 0.5), GROWING_S[-1])
+    before_s, steps_s = known.until - known.since if known else 0.0, _steps_s(failure.reason)
+    longer = next((seconds for seconds in steps_s if seconds > before_s + 0.5), steps_s[-1])
     return Failure(scope, failure.reason, failure.began_at, (longer,))
 
 
@@ -144,5 +146,11 @@ def _untold_s(error: UpstreamError, answered_before: bool) -> tuple[float, ...]:
     if fixed_s := _FIXED_S.get(type(error)):
         return (fixed_s,)
     unreachable = isinstance(error, UpstreamTimeout) and error.phase == "connect"
-    passing = isinstance(error, _PASSING) and not unreachable
-    return (0.0, *GROWING_S) if passing and answered_before else GROWING_S
+    if unreachable or not isinstance(error, _PASSING):
+        return GROWING_S
+    steps_s = _steps_s(error.reason)
+    return (0.0, *steps_s) if answered_before else steps_s
+
+
+def _steps_s(reason: str) -> tuple[float, ...]:
+    return SILENT_S if reason == UpstreamTimeout.reason else GROWING_S

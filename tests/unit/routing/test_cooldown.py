@@ -24,6 +24,7 @@ from tests.unit.routing.conftest import candidate
 
 ONE = candidate("a/m")
 GROWING = (10.0, 20.0, 30.0)
+SILENT = (10.0, 20.0)  # and the ten seconds of a probe: half a minute
 
 
 def rests(error, answered_before=True):
@@ -32,22 +33,22 @@ def rests(error, answered_before=True):
 
 
 @pytest.mark.parametrize(
-    "error",
+    ("error", "growing"),
     [
-        UpstreamFailed("x"),
-        UpstreamOverloaded("x"),
-        UpstreamReset("x"),
-        UpstreamGarbled("x"),
-        StreamBroken("x"),
-        UpstreamTimeout("x", phase="first_token"),
-        UpstreamTimeout("x", phase="idle"),
-        UpstreamTimeout("x", phase="total"),
+        (UpstreamFailed("x"), GROWING),
+        (UpstreamOverloaded("x"), GROWING),
+        (UpstreamReset("x"), GROWING),
+        (UpstreamGarbled("x"), GROWING),
+        (StreamBroken("x"), GROWING),
+        (UpstreamTimeout("x", phase="first_token"), SILENT),
+        (UpstreamTimeout("x", phase="idle"), SILENT),
+        (UpstreamTimeout("x", phase="total"), SILENT),
     ],
-    ids=lambda error: f"{type(error).__name__}-{getattr(error, 'phase', '')}",
+    ids=lambda value: f"{type(value).__name__}-{getattr(value, 'phase', '')}",
 )
-def test_a_passing_failure_rests_at_the_second_in_a_row_or_at_once_if_the_model_never_answered(error):
-    assert rests(error) == ("model:a/m", (0.0, *GROWING))
-    assert rests(error, answered_before=False) == ("model:a/m", GROWING)
+def test_a_passing_failure_rests_at_the_second_in_a_row_or_at_once_if_the_model_never_answered(error, growing):
+    assert rests(error) == ("model:a/m", (0.0, *growing))
+    assert rests(error, answered_before=False) == ("model:a/m", growing)
 
 
 @pytest.mark.parametrize(
@@ -91,23 +92,28 @@ def rest(scope, failed_at, reason="failed", failures=1):
     return Rest(scope, failures=failures, reason=reason, failed_at=failed_at)
 
 
-def test_two_models_that_fail_within_ten_seconds_rest_their_provider():
-    failure = Failure("model:a/m", "timeout", 90.0, (0.0, *GROWING))
+@pytest.mark.parametrize(("reason", "growing"), [("failed", GROWING), ("timeout", SILENT)])
+def test_two_models_that_fail_within_ten_seconds_rest_their_provider(reason, growing):
+    failure = Failure("model:a/m", reason, 90.0, (0.0, *growing))
     spread = provider_failure(failure, ONE, [rest("model:a/m", 99.0), rest("model:a/other", 91.0)], now=100.0)
-    assert spread == Failure("provider:a", "timeout", 90.0, GROWING)
+    assert spread == Failure("provider:a", reason, 90.0, growing)
 
 
-def test_a_provider_that_cost_more_than_two_calls_already_rests_longest_at_once():
-    failure = Failure("model:a/m", "timeout", 90.0, (0.0, *GROWING))
+@pytest.mark.parametrize(("reason", "growing"), [("failed", GROWING), ("timeout", SILENT)])
+def test_a_provider_that_cost_more_than_two_calls_already_rests_longest_at_once(reason, growing):
+    failure = Failure("model:a/m", reason, 90.0, (0.0, *growing))
     rests = [rest("model:a/m", 99.0), rest("model:a/other", 91.0, failures=2)]
-    assert provider_failure(failure, ONE, rests, now=100.0) == Failure("provider:a", "timeout", 90.0, (30.0,))
+    assert provider_failure(failure, ONE, rests, now=100.0) == Failure("provider:a", reason, 90.0, growing[-1:])
 
 
-@pytest.mark.parametrize(("before_s", "after_s"), [(10, 20), (20, 30), (30, 30), (600, 30)])
-def test_what_was_probed_in_vain_rests_longer(before_s, after_s):
+@pytest.mark.parametrize(
+    ("reason", "before_s", "after_s"),
+    [("failed", 10, 20), ("failed", 20, 30), ("failed", 30, 30), ("failed", 600, 30), ("timeout", 10, 20), ("timeout", 20, 20)],
+)
+def test_what_was_probed_in_vain_rests_longer(reason, before_s, after_s):
     known = Rest("provider:a", until=100.0 + before_s, since=100.0, failures=1)
-    failure = Failure("model:a/m", "failed", 130.0, GROWING)
-    assert failed_probe("provider:a", known, failure) == Failure("provider:a", "failed", 130.0, (after_s,))
+    failure = Failure("model:a/m", reason, 130.0, GROWING)
+    assert failed_probe("provider:a", known, failure) == Failure("provider:a", reason, 130.0, (after_s,))
 
 
 @pytest.mark.parametrize(

@@ -185,5 +185,5 @@ def test_a_provider_that_was_dead_is_soon_in_use_again(failure_s, fails, at_once
     world = World(fails=fails, failure_s=failure_s, dead=(40, 100), at_once=at_once)
     world.run(seconds=200)
     back = [second for second, provider in world.served_by if provider == "p0" and second > 100]
-    assert back[0] < 145 and world.share_served > 0.99  # 30 s of rest, 10 of a silent probe, and an answer
+    assert back[0] <= 130 and world.share_served > 0.99
     assert len(back) > sum(second > 100 for second, _ in world.served_by) / PROVIDERS / 5  # and not once alone

@@ -23,7 +23,7 @@ from tests.e2e.conftest import Gateway
 from tests.e2e.faults import TEXT, Broke, Empty, Expected, Failed, Fault
 from tests.e2e.simulator import Request, Simulator, faithful
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.quiet]  # how long each fault takes is told
 
 AT_ONCE = 16
 SLACK_S = 1.0  # beyond the limits, for a machine that is busy
@@ -86,8 +86,6 @@ def all_cases() -> Iterator[Case]:
 
 
 CASES = list(all_cases())
-# The first one has all of them played, and how long each takes is told.
-FIRST_ALONE = [pytest.param(CASES[0], marks=pytest.mark.quiet), *CASES[1:]]
 
 
 # --- playing -----------------------------------------------------------------------------------------------------------
@@ -306,7 +304,7 @@ def without_times(error: dict[str, Any] | None, pattern: str) -> dict[str, Any] 
     return error
 
 
-@pytest.mark.parametrize("case", FIRST_ALONE, ids=str)
+@pytest.mark.parametrize("case", CASES, ids=str)
 def test_the_answer_is_exact_or_the_failure_is_said(plays, case):
     answer, expected, error = plays[case].result().answer, case.expected, error_in(case)
     assert answer.is_sound

@@ -19,6 +19,7 @@ pytestmark = pytest.mark.e2e
 
 LIMIT = 7
 ASK = {"model": "m", "messages": [{"role": "user", "content": "hello"}]}
+PATIENT = "tests.e2e.patient:app"  # a store that is late refuses nobody
 POOL = tuple(f"pool-{n}" for n in range(4))
 POOL_LIMIT = 25
 
@@ -56,9 +57,8 @@ def ask_at_once(gateways, times, body=ASK):
         return list(threads.map(ask, range(times)))
 
 
-@pytest.mark.quiet  # a store that is late refuses nobody
 def test_a_hundred_at_once_are_as_many_calls_as_the_limit_allows(simulator, start_gateway, limited, state, tmp_path):
-    gateway = start_gateway({**limited, **state}, threads=64, data_dir=tmp_path / "state")
+    gateway = start_gateway({**limited, **state}, threads=64, data_dir=tmp_path / "state", app=PATIENT)
     answers = ask_at_once([gateway], 100)
     assert Counter(answer.status for answer in answers) == {200: LIMIT, 429: 100 - LIMIT}
     assert len(simulator.calls("plain")) == LIMIT
@@ -67,16 +67,15 @@ def test_a_hundred_at_once_are_as_many_calls_as_the_limit_allows(simulator, star
 
     os.killpg(gateway.pid, signal.SIGKILL)
     gateway.process.wait(5)
-    restarted = start_gateway({**limited, **state}, threads=64, data_dir=tmp_path / "state")
+    restarted = start_gateway({**limited, **state}, threads=64, data_dir=tmp_path / "state", app=PATIENT)
     assert {answer.status for answer in ask_at_once([restarted], 10)} == {429}
     assert len(simulator.calls("plain")) == LIMIT
     restarted.stop()
 
 
 @pytest.mark.redis
-@pytest.mark.quiet  # a store that is late refuses nobody
 def test_two_gateways_on_one_redis_keep_one_limit(simulator, start_gateway, limited, empty_redis_url):
-    gateways = [start_gateway({**limited, "STATE_URL": empty_redis_url}, threads=32) for _ in range(2)]
+    gateways = [start_gateway({**limited, "STATE_URL": empty_redis_url}, threads=32, app=PATIENT) for _ in range(2)]
     answers = ask_at_once(gateways, 60)
     assert Counter(answer.status for answer in answers) == {200: LIMIT, 429: 60 - LIMIT}
     assert len(simulator.calls("plain")) == LIMIT

@@ -7,15 +7,12 @@ from collections.abc import Iterator
 import pytest
 
 from gateway.errors import StateError
-from gateway.state import redis as redis_module
-from gateway.state import sqlite as sqlite_module
-from gateway.state import writer as writer_module
 from gateway.state.base import Note, StateStore
 from gateway.state.memory import MemoryStore
 from gateway.state.redis import RedisStore
 from gateway.state.sqlite import SqliteStore
+from tests.state.patience import MODULES, PATIENCE_S
 
-PATIENCE_S = 5.0  # for what is written behind, on a machine that is busy with other things
 SHARED = ["sqlite", pytest.param("redis", marks=pytest.mark.redis)]
 
 
@@ -64,8 +61,8 @@ def clock() -> Clock:
 
 @pytest.fixture
 def patience(monkeypatch) -> None:
-    """Stores wait longer than they should, where a test is not about that: the machine may be busy."""
-    for module in (redis_module, sqlite_module, writer_module):
+    """See tests/state/patience.py."""
+    for module in MODULES:
         monkeypatch.setattr(module, "WAIT_S", PATIENCE_S)
 
 

@@ -14,6 +14,8 @@ from gateway.factory import create_app
 from gateway.state.memory import MemoryStore
 from tests.conftest import AUTH, KEY, RecordingTelemetry
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = 6  # of each operation, and as many of a model that there is
 CHECKS = [
     checks.status_code_conformance,

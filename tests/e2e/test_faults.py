@@ -1,6 +1,6 @@
 """Every fault of `faults.TABLE`, whole and streamed, with a healthy second and alone, through a real gunicorn.
 
-    .venv/bin/pytest tests/e2e/test_faults.py --fault-table=table.md        writes what became of them as Markdown
+    .venv/bin/pytest -m slow tests/e2e/test_faults.py --fault-table=table.md        writes what became of them as Markdown
 
 The cases are played many at once, each with providers of its own, so that none rests for another's failures.
 """
@@ -23,7 +23,7 @@ from tests.e2e.conftest import Gateway
 from tests.e2e.faults import TEXT, Broke, Empty, Expected, Failed, Fault
 from tests.e2e.simulator import Request, Simulator, faithful
 
-pytestmark = [pytest.mark.e2e, pytest.mark.quiet]  # how long each fault takes is told
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.quiet]  # how long each fault takes is told
 
 AT_ONCE = 16
 SLACK_S = 1.0  # beyond the limits, for a machine that is busy

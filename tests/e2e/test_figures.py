@@ -13,7 +13,7 @@ from gateway.analytics.deferred import DEFER_S
 from gateway.state.base import WRITE_BEHIND_S
 from tests.unit.test_metrics import samples_of
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 CHAT, EMBEDDINGS = "/v1/chat/completions", "/v1/embeddings"
 ASK = {"model": "sandbox/echo", "messages": [{"role": "user", "content": "hello"}]}

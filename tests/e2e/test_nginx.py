@@ -20,7 +20,7 @@ from tests import nginx_server
 from tests.e2e.simulator import delay, reply, restream, stall, stall_after
 from tests.nginx_server import Nginx
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 HELLO = [{"role": "user", "content": "hello there my friend"}]
 CHAT = "/v1/chat/completions"

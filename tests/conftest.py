@@ -1,6 +1,7 @@
 """How the tests run side by side; the application in this process (no socket, state in memory); a real redis-server."""
 
 import fcntl
+import gc
 import os
 import shutil
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -36,6 +37,17 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Run the tests of one file right here, and several files side by side."""
     files = {argument.partition("::")[0] for argument in config.args}
     return 0 if len(files) == 1 and Path(*files).is_file() else PROCESSES
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """What is collected stays, and there is much of it: do not look it through for garbage, now or later."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import groupby
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
 
-from gateway.boot import load_configuration
+from gateway.boot import Configuration, load_configuration
 from gateway.domain import Candidate
 from gateway.factory import create_app
 from gateway.state.base import StateStore
@@ -164,6 +164,12 @@ class Application:
 BuildApplication = Callable[..., Application]
 
 
+@cache
+def _load_once(*variables: tuple[str, str]) -> Configuration:
+    """Load what many tests have in common, and none can change: the built-in catalog takes a while to read."""
+    return load_configuration(dict(variables))
+
+
 @pytest.fixture
 def build_application(tmp_path: Path) -> BuildApplication:
     """Return a function that builds a gateway from environment variables, a catalog's text and a store."""
@@ -171,13 +177,14 @@ def build_application(tmp_path: Path) -> BuildApplication:
     def build(
         env: Mapping[str, str] | None = None, *, catalog: str | None = None, store: StateStore | None = None
     ) -> Application:
-        environ = {"GATEWAY_API_KEY": KEY, "GATEWAY_DATA_DIR": str(tmp_path / "data"), **(env or {})}
+        environ = {"GATEWAY_API_KEY": KEY, "GATEWAY_DATA_DIR": "/nonexistent", **(env or {})}
         if catalog is not None:
             path = tmp_path / "catalog.toml"
             path.write_text(catalog)
             environ["GATEWAY_CATALOG"] = str(path)
         telemetry = RecordingTelemetry()
-        return Application(create_app(load_configuration(environ), store=store or MemoryStore(), telemetry=telemetry), telemetry)
+        configuration = _load_once(*environ.items())
+        return Application(create_app(configuration, store=store or MemoryStore(), telemetry=telemetry), telemetry)
 
     return build
 

@@ -7,6 +7,7 @@ small body leaves with its head, and what follows from a URL's origin is looked 
 from __future__ import annotations
 
 import http.client
+import math
 import os
 import socket
 import ssl
@@ -164,9 +165,12 @@ def field_line(name: str, value: str) -> bytes:
 
 
 def set_timeout(connection: Any, seconds: float | None) -> None:
-    """Bound a socket's waits; those of seconds to a tenth. Most often nothing changes then, and a change asks the system."""
+    """Bound a socket's waits; those of seconds to the next tenth. Most often nothing changes then, and a change asks the system.
+
+    Never earlier than asked for: what ends before a request's own end would be taken for the provider's silence.
+    """
     if seconds is not None and seconds > 1:
-        seconds = round(seconds, 1)
+        seconds = math.ceil(seconds * 10) / 10
     if connection is not None and connection.gettimeout() != seconds:
         connection.settimeout(seconds)
 

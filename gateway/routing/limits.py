@@ -14,8 +14,7 @@ from gateway.upstream.transport import CallLimits
 REASONING_FIRST_TOKEN_S = 30.0  # models with a reasoning tier think before they speak
 PROMPT_TOKENS_PER_S = 5000.0  # how fast a prompt is read, at least: a large one may delay the first token
 WHOLE_ANSWER_S = 20.0  # the least that a whole answer is given
-TOKENS_PER_S = 25.0  # of a model whose speed nobody has measured yet
-ANSWER_TOKENS = 1024  # of an answer whose length nobody limited
+MOST_TOKENS = 8192  # of an answer of a model whose row does not say: clients ask for 64,000
 BEYOND_USUAL = 3.0  # times a model's own 95th percentile: later than that, it will hardly come
 TOOLS_IDLE_S = 120.0  # providers send a large tool call in one piece, after a long silence
 
@@ -62,8 +61,11 @@ class AttemptClock:
         return usual_s + request.prompt_tokens / PROMPT_TOKENS_PER_S
 
     def _answer_s(self, request: ChatRequest, model: Model, health: Health) -> float:
-        tokens = min(request.max_output_tokens or ANSWER_TOKENS, model.max_output_tokens or ANSWER_TOKENS * 8)
-        return self.first_token_s(request, model, health) + tokens / (health.tokens_per_s or TOKENS_PER_S)
+        """Return how long an answer of the length that was asked for may take; its speed counts once somebody measured it."""
+        begins_s = self.first_token_s(request, model, health)
+        if not (request.max_output_tokens and health.tokens_per_s):
+            return begins_s
+        return begins_s + min(request.max_output_tokens, model.max_output_tokens or MOST_TOKENS) / health.tokens_per_s
 
     def _whole_limits(self, seconds: float) -> CallLimits:
         return CallLimits(

@@ -264,7 +264,7 @@ def test_a_stream_that_fell_silent_is_not_asked_again_with_another_key(bench):
 @pytest.mark.parametrize(
     ("how", "time_limit_s", "seconds"),
     [
-        ("complete", math.inf, 10 + 1024 / 25),  # what an answer of nobody knows what length may take
+        ("complete", math.inf, 20),
         ("complete", 4.0, 4),
         ("stream", math.inf, 60),
         ("stream", 4.0, 4),

@@ -51,14 +51,15 @@ def test_a_stream_has_until_the_budget_ends_to_begin():
 @pytest.mark.parametrize(
     ("facts", "seconds"),
     [
-        ({"max_output_tokens": 100}, 20),  # 10 s to begin and 4 s to write: the least is more
-        ({"max_output_tokens": 1000}, 50),
-        ({"max_output_tokens": 1000, "prompt_tokens": 50_000}, 60),
+        ({"max_output_tokens": 1000}, 20),  # nobody knows its speed
+        ({"max_output_tokens": 1000, "row": THINKS}, 30),
+        ({"prompt_tokens": 100_000}, 30),
+        ({"row": {"first_token_timeout_s": 45.0}}, 45),
         ({"max_output_tokens": 1000, "health": Health(tokens_per_s=200.0)}, 20),
         ({"max_output_tokens": 1000, "health": Health(tokens_per_s=10.0)}, 110),
-        ({"max_output_tokens": 64_000, "row": {"max_output_tokens": 500}}, 30),  # no more than the model can write
-        ({"max_output_tokens": 64_000}, 10 + 8192 / 25),
-        ({}, 10 + 1024 / 25),
+        ({"max_output_tokens": 64_000, "row": {"max_output_tokens": 500}, "health": Health(tokens_per_s=25.0)}, 30),
+        ({"max_output_tokens": 64_000, "health": Health(tokens_per_s=25.0)}, 10 + 8192 / 25),
+        ({"health": Health(tokens_per_s=10.0)}, 20),
         ({"max_output_tokens": 100, "health": Health(whole_p95_s=30.0)}, 90),
         ({"max_output_tokens": 1000, "ends_in_s": 12}, 12),
     ],

@@ -2,7 +2,3 @@
 
 Formats, read 2026-11 in the types of the anthropic package 2.14: MessageCreateParams and what it is made of.
 """
-
-from gateway.api.schemas.anthropic.request import MessageRequest, MessagesSchema, load_message_request
-
-__all__ = ["MessageRequest", "MessagesSchema", "load_message_request"]

@@ -2,7 +2,3 @@
 
 Formats, read 2026-11 in the types of the openai package 3.54: ResponseCreateParams and what it is made of.
 """
-
-from gateway.api.schemas.responses.request import ResponsesSchema, load_response
-
-__all__ = ["ResponsesSchema", "load_response"]

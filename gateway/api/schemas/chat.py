@@ -7,6 +7,7 @@ from typing import Any
 
 from marshmallow import fields
 
+from gateway.api.schemas.anthropic.mixed import has_tool_blocks, load_mixed_messages
 from gateway.api.schemas.envelope import (
     EnvelopeSchema,
     Flag,
@@ -112,7 +113,7 @@ def load_chat(body: Mapping[str, Any], headers: Headers) -> ChatRequest:
 def _take_conversation(envelope: dict[str, Any]) -> Conversation:
     messages, prompt, input_ = (envelope.pop(name, None) for name in ("messages", "prompt", "input"))
     if messages is not None:
-        return load_messages(messages)
+        return load_mixed_messages(messages) if has_tool_blocks(messages) else load_messages(messages)
     if prompt is not None:
         return load_prompt(prompt)
     if input_ is not None:

@@ -363,3 +363,62 @@ def test_functions_of_the_older_api_become_tool_calls():
 def test_generated_ids_are_the_same_each_time():
     conversation = [USER, calling(call(None), call(None)), result(), result()]
     assert json.dumps(load(*conversation)) == json.dumps(load(*conversation))
+
+
+# --- Anthropic's blocks --------------------------------------------------------------------------------------------
+
+
+USE = {"type": "tool_use", "id": "call_a", "name": "weather", "input": {"city": "Oslo"}}
+RESULT = {"type": "tool_result", "tool_use_id": "call_a", "content": "sunny"}
+TEXT = {"type": "text", "text": "hello"}
+WEATHER = call(arguments='{"city":"Oslo"}')
+IMAGE = {"type": "image_url", "image_url": {"url": PNG}}
+
+
+@pytest.mark.parametrize(
+    ("sent", "read"),
+    [
+        ([{"role": "assistant", "content": [USE]}], [calling(WEATHER)]),
+        ([{"role": "assistant", "content": [TEXT, USE]}], [calling(WEATHER, content=[TEXT])]),
+        (
+            [{"role": "assistant", "content": [USE], "tool_calls": [call("call_b")]}],
+            [calling(call("call_b"), WEATHER)],
+        ),
+        ([{"role": "assistant", "content": [{**USE, "input": None}]}], [calling(call())]),
+        ([calling(WEATHER), {"role": "user", "content": [RESULT]}], [calling(WEATHER), result("call_a")]),
+        (
+            [calling(WEATHER), {"role": "user", "content": [TEXT, {**RESULT, "content": [TEXT]}]}],
+            [calling(WEATHER), result("call_a", "hello"), {"role": "user", "content": [TEXT]}],
+        ),
+        (
+            [calling(WEATHER), {"role": "user", "content": [{**RESULT, "is_error": True}]}, USER],
+            [calling(WEATHER), result("call_a", "Error: sunny"), USER],
+        ),
+    ],
+)
+def test_tool_blocks_become_calls_and_results(sent, read):
+    assert load(*sent) == read
+
+
+def test_an_image_that_a_tool_returned_follows_its_result():
+    source = {"type": "base64", "media_type": "image/png", "data": PNG.partition(",")[2]}
+    returned = {**RESULT, "content": [{"type": "image", "source": source}]}
+    request = load_chat({"messages": [calling(WEATHER), {"role": "user", "content": [returned, TEXT]}]}, {})
+    assert request.messages[1]["role"] == "tool" and request.messages[2]["content"][1:] == [IMAGE, TEXT]
+    assert request.needs == {"vision"}
+
+
+@pytest.mark.parametrize(
+    ("message", "where", "code"),
+    [
+        ({"role": "assistant", "content": [TEXT, {**USE, "id": None}]}, "content[1].id", "missing_field"),
+        ({"role": "assistant", "content": [{**USE, "input": "x"}]}, "content[0].input", "invalid_value"),
+        ({"role": "assistant", "content": [RESULT]}, "content[0].type", "unsupported_feature"),
+        ({"role": "assistant", "content": [USE], "tool_calls": 5}, "tool_calls", "invalid_value"),
+        ({"role": "user", "content": [{**RESULT, "tool_use_id": 5}]}, "content[0].tool_use_id", "invalid_value"),
+        ({"role": "user", "content": [USE]}, "content[0].type", "unsupported_feature"),
+        ({"role": "tool", "tool_call_id": "call_a", "content": [RESULT]}, "content[0].type", "unsupported_feature"),
+    ],
+)
+def test_a_malformed_tool_block_is_named(message, where, code):
+    assert refusal(USER, message) == (f"messages[1].{where}", code)

@@ -130,7 +130,7 @@ class Turns:
     def _add_assistants(self, block: dict[str, Any], where: str) -> None:
         kind = block["type"]
         if kind == "tool_use":
-            self._calls.append(_read_call(block, where))
+            self._calls.append(read_call(block, where))
         elif kind == "text":
             self._parts += read_user_block(block, where)[0]
         elif kind == "compaction":
@@ -157,7 +157,8 @@ def _content(parts: list[Part]) -> str | list[Part]:
     return parts[0]["text"] if len(parts) == 1 and parts[0]["type"] == "text" else parts
 
 
-def _read_call(block: dict[str, Any], where: str) -> Message:
+def read_call(block: dict[str, Any], where: str) -> Message:
+    """Return the tool call that a `tool_use` is. :raises InvalidRequest: it is malformed."""
     for name in ("id", "name"):
         if block.get(name) is None:
             raise missing(f"{where}.{name}")

@@ -147,6 +147,7 @@ CONTENTS: Mapping[tuple[type, str | None], Shape] = {
     (ChatSchema, "tool_choice"): ref("ToolChoice"),
     (ChatSchema, "response_format"): ref("ResponseFormat"),
     (ChatSchema, "reasoning"): record({}, {"effort": or_null(EFFORT), "enabled": FLAG}),
+    (ChatSchema, "text"): record({}, {"format": ref("TextFormat"), "verbosity": or_null(words(*VERBOSITIES))}),
     (CompletionSchema, "prompt"): any_of(TEXT, at_least_one(TEXT, 1)),
     (EmbeddingSchema, "input"): any_of(NOT_EMPTY, at_least_one(NOT_EMPTY, MAX_INPUTS)),
     (RerankSchema, "documents"): at_least_one(any_of(NOT_EMPTY, record({"text": NOT_EMPTY})), MAX_DOCUMENTS),

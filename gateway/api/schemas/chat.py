@@ -13,6 +13,7 @@ from gateway.api.schemas.envelope import (
     Flag,
     Headers,
     Object,
+    Text,
     TextOrTexts,
     load_envelope,
     number,
@@ -21,11 +22,13 @@ from gateway.api.schemas.envelope import (
     take_project_id,
     whole,
 )
-from gateway.api.schemas.messages import UNWRITABLE, Conversation, load_input, load_messages, load_prompt, write_json
+from gateway.api.schemas.messages import UNWRITABLE, Conversation, load_messages, load_prompt, write_json
 from gateway.api.schemas.problems import invalid, missing
+from gateway.api.schemas.responses.items import converse, read_items
 from gateway.api.schemas.tools import Tool, load_response_format, load_tool_choice, load_tools
 from gateway.domain import REASONING_LEVELS, ChatRequest, ReasoningEffort
 from gateway.routing.tokens import estimate_messages, estimate_text
+from gateway.surfaces.responses.tools import Toolbox
 
 MAX_INTEGER = 2**63 - 1  # what JSON readers of other languages can hold
 
@@ -62,7 +65,10 @@ class GenerationSchema(EnvelopeSchema):
 
 
 class ChatSchema(GenerationSchema):
-    """The fields around a conversation. Messages, tools and the answer's form are read by hand: no object for each."""
+    """The fields around a conversation. Messages, tools and the answer's form are read by hand: no object for each.
+
+    What the Responses API calls otherwise is read too: Cursor sends its bodies here.
+    """
 
     messages = fields.Raw(
         required=True, metadata={"description": "The conversation; a `prompt` or an `input` may stand in its place."}
@@ -70,6 +76,9 @@ class ChatSchema(GenerationSchema):
     stream_options = fields.Raw(metadata={"description": "`include_usage`: end the stream with the tokens used."})
     max_completion_tokens = whole(-1, MAX_INTEGER, "The longest answer, in tokens; -1 and 0 are no limit.")
     max_tokens = whole(-1, MAX_INTEGER, "The older name of `max_completion_tokens`.")
+    max_output_tokens = whole(-1, MAX_INTEGER, "The Responses API's name of `max_completion_tokens`.")
+    instructions = Text(metadata={"description": "What stands before the conversation, as the system's word."})
+    text = Object(metadata={"description": "`format`: the same as `response_format`; `verbosity`: low, medium or high."})
     reasoning_effort = one_of(tuple(EFFORTS), "How long to think before the answer.")
     reasoning = Object(metadata={"description": "`effort`: the same as `reasoning_effort`."})
     tools = fields.Raw(metadata={"description": "Functions that the model may call."})
@@ -89,9 +98,9 @@ def load_chat(body: Mapping[str, Any], headers: Headers) -> ChatRequest:
     choice = take_choice(envelope, headers)
     project_id = take_project_id(envelope, headers)
     envelope.pop("route", None)  # OpenRouter's word for trying `models` in order, which happens anyway
-    conversation = _take_conversation(envelope)
+    conversation, left_out = _take_conversation(envelope)
     tools = _take_tools(envelope)
-    schema = put_response_format(envelope, envelope.pop("response_format", None))
+    schema = _take_response_format(envelope)
     stream, include_usage = _take_stream(envelope)
     max_output_tokens = _take_max_tokens(envelope)
     reasoning_effort = _take_reasoning(envelope)
@@ -107,17 +116,27 @@ def load_chat(body: Mapping[str, Any], headers: Headers) -> ChatRequest:
         needs=frozenset(conversation.needs | needs_of(envelope)),
         prompt_tokens=estimate_prompt(conversation, tools) + estimate_text(schema),
         project_id=project_id,
+        dropped=tuple(left_out),
     )
 
 
-def _take_conversation(envelope: dict[str, Any]) -> Conversation:
+def _take_conversation(envelope: dict[str, Any]) -> tuple[Conversation, list[str]]:
+    """Return the conversation, wherever it stands, and the kinds of items that were left out of it."""
+    instructions = envelope.pop("instructions", None)
+    conversation, left_out = _read_conversation(envelope)
+    if instructions:
+        conversation.messages.insert(0, {"role": "system", "content": instructions})
+    return conversation, left_out
+
+
+def _read_conversation(envelope: dict[str, Any]) -> tuple[Conversation, list[str]]:
     messages, prompt, input_ = (envelope.pop(name, None) for name in ("messages", "prompt", "input"))
     if messages is not None:
-        return load_mixed_messages(messages) if has_tool_blocks(messages) else load_messages(messages)
+        return (load_mixed_messages(messages) if has_tool_blocks(messages) else load_messages(messages)), []
     if prompt is not None:
-        return load_prompt(prompt)
+        return load_prompt(prompt), []
     if input_ is not None:
-        return load_input(input_)
+        return converse(read_items(input_), None, Toolbox())
     raise missing("messages", ": send a list of objects with role and content")
 
 
@@ -158,6 +177,16 @@ def put_response_format(body: dict[str, Any], raw: Any, field: str = "response_f
     return write_json(schema["schema"], f"{where}.schema") if schema else ""
 
 
+def _take_response_format(envelope: dict[str, Any]) -> str:
+    """Put the answer's form into its canonical field; return the schema's text, "" without one."""
+    wanted, text = envelope.pop("response_format", None), envelope.pop("text", {})
+    if text.get("verbosity") is not None:
+        envelope.setdefault("verbosity", text["verbosity"])
+    if wanted is None:
+        return put_response_format(envelope, text.get("format"), "text.format")
+    return put_response_format(envelope, wanted)
+
+
 def _take_stream(envelope: dict[str, Any]) -> tuple[bool, bool]:
     """Return whether to stream, and whether to tell the usage at the end."""
     stream, options = envelope.pop("stream", False), envelope.pop("stream_options", None)
@@ -172,7 +201,7 @@ def _take_stream(envelope: dict[str, Any]) -> tuple[bool, bool]:
 
 
 def _take_max_tokens(envelope: dict[str, Any]) -> int | None:
-    limits = [envelope.pop(name, 0) for name in ("max_completion_tokens", "max_tokens")]
+    limits = [envelope.pop(name, 0) for name in ("max_completion_tokens", "max_tokens", "max_output_tokens")]
     return next((limit for limit in limits if limit > 0), None)
 
 

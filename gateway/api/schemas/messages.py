@@ -50,23 +50,6 @@ def load_messages(raw: Any, field: str = "messages") -> Conversation:
     return conversation
 
 
-def load_input(raw: Any) -> Conversation:
-    """Return the conversation in an `input` that stands in place of `messages`: a text, or items with role and content.
-
-    :raises InvalidRequest: as for `load_messages`, or an item that is no message.
-    """
-    if isinstance(raw, str):
-        return load_text(raw)
-    if not isinstance(raw, list):
-        raise invalid("input", "must be a string or a list of messages")
-    messages: list[Any] = []
-    for index, item in enumerate(raw):
-        if isinstance(item, dict) and item.get("type", "message") != "message":
-            raise unsupported(f"input[{index}].type", "must be message here: send other items to /v1/responses")
-        messages.append({k: v for k, v in item.items() if k in ("role", "content")} if isinstance(item, dict) else item)
-    return load_messages(messages, "input")
-
-
 def load_prompt(raw: Any) -> Conversation:
     """Return the conversation in a `prompt` that stands in place of `messages`: a text, or a list of one.
 

@@ -162,6 +162,9 @@ WRONG: dict[str, tuple] = {
     "top_logprobs": (-1, 21, True),
     "max_tokens": (-2, 0.5, "100", True, float("inf"), 10**30),
     "max_completion_tokens": (-2, 1.5, [], "100"),
+    "max_output_tokens": (-2, 1.5, [], "100"),
+    "instructions": (5, ["x"]),
+    "text": ("x", []),
     "logprobs": (1, "true", []),
     "stream": (1, 0, "true", "false", {}),
     "stop": (5, {}, True),
@@ -206,6 +209,8 @@ def test_the_place_inside_a_field_is_named(fields, param, code):
         ({"max_completion_tokens": 0, "max_tokens": 100}, 100),
         ({"max_completion_tokens": -1, "max_tokens": 0}, None),
         ({"max_tokens": 2**40}, 2**40),
+        ({"max_output_tokens": 70}, 70),
+        ({"max_tokens": 100, "max_output_tokens": 70}, 100),
     ],
 )
 def test_the_length_of_the_answer_is_taken_out_of_the_body(fields, limit):
@@ -316,11 +321,13 @@ NAMES = (
     "tool_calls tool_call_id function_call function name arguments id tools functions tool_choice parameters input_schema "
     "description strict response_format json_schema schema stream stream_options include_usage max_tokens n seed stop "
     "max_completion_tokens temperature top_p logprobs top_logprobs logit_bias reasoning reasoning_effort effort enabled "
-    "project_id min_reasoning_level user metadata dimensions encoding_format input_type some.thing"
+    "max_output_tokens instructions output call_id project_id min_reasoning_level user metadata dimensions encoding_format "
+    "input_type some.thing"
 ).split()
 WORDS = (
     "system developer user assistant tool function auto none any required low max text input_text output_text refusal image "
-    "image_url input_image base64 json_object json_schema custom message query float a.b call_1"
+    "image_url input_image base64 json_object json_schema custom message query float a.b call_1 "
+    "reasoning function_call function_call_output custom_tool_call custom_tool_call_output"
 ).split()
 LEAVES = st.one_of(
     st.none(),

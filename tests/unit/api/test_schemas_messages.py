@@ -80,7 +80,9 @@ def test_prompt_and_input_stand_in_for_messages(body):
         ({"input": []}, "input", "invalid_value"),
         ({"input": ["a"]}, "input[0]", "invalid_value"),
         ({"input": [{"role": "user"}]}, "input[0].content", "missing_field"),
-        ({"input": [{"type": "function_call_output", "call_id": "a"}]}, "input[0].type", "unsupported_feature"),
+        ({"input": [{"type": "something_else"}]}, "input[0].type", "unsupported_feature"),
+        ({"input": [{"type": "item_reference", "id": "msg_1"}]}, "input[0].id", "unsupported_feature"),
+        ({"input": "hello", "instructions": ["Be terse."]}, "instructions", "invalid_value"),
     ],
 )
 def test_a_conversation_that_is_none_is_refused(body, param, code):
@@ -363,6 +365,26 @@ def test_functions_of_the_older_api_become_tool_calls():
 def test_generated_ids_are_the_same_each_time():
     conversation = [USER, calling(call(None), call(None)), result(), result()]
     assert json.dumps(load(*conversation)) == json.dumps(load(*conversation))
+
+
+# --- the Responses API's words -------------------------------------------------------------------------------------
+
+
+def test_items_of_the_responses_api_become_messages():
+    items = [
+        {"role": "user", "content": [{"type": "input_text", "text": "hello"}]},
+        {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "x"},
+        {"type": "web_search_call", "id": "ws_1", "status": "completed"},
+        {"type": "function_call", "call_id": "call_a", "name": "weather", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "call_a", "output": "sunny"},
+    ]
+    request = load_chat({"input": items, "instructions": "Be terse."}, {})
+    assert request.messages == [{"role": "system", "content": "Be terse."}, USER, calling(call()), result("call_a")]
+    assert request.dropped == ("input.web_search_call",)
+
+
+def test_instructions_stand_before_messages_too():
+    assert messages_of({"messages": [USER], "instructions": "Be terse."}) == [{"role": "system", "content": "Be terse."}, USER]
 
 
 # --- Anthropic's blocks --------------------------------------------------------------------------------------------

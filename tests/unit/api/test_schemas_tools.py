@@ -164,6 +164,15 @@ def test_a_form_of_the_answer_of_every_dialect_becomes_openais(sent, loaded):
     assert body(response_format=sent)["response_format"] == loaded
 
 
+def test_the_responses_api_s_form_of_the_answer_is_read_where_there_is_no_other():
+    form = {"type": "json_schema", "name": "a", "schema": PARAMETERS}
+    loaded = body(text={"format": form, "verbosity": "low"})
+    assert (loaded["response_format"], loaded["verbosity"]) == (schema(name="a", schema=PARAMETERS), "low")
+    assert "text" not in loaded
+    assert body(text={"format": form}, response_format={"type": "json_object"})["response_format"] == {"type": "json_object"}
+    assert refusal(text={"format": {}}) == ("text.format.type", "missing_field")
+
+
 @pytest.mark.parametrize(
     ("sent", "place", "code"),
     [

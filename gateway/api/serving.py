@@ -10,6 +10,7 @@ from gateway.api.exchange import exchange, services
 from gateway.api.replies import json_reply, route_headers, stream_reply
 from gateway.api.schemas import read_json
 from gateway.domain import ChatRequest
+from gateway.surfaces.responses.bare import BareChunks, bare_completion
 from gateway.upstream.relay import ChatForm, Form
 
 
@@ -26,13 +27,24 @@ class Surface(Protocol):
 
 
 class ChatSurface:
-    """Chat completions: what is dispatched in any case."""
+    """Chat completions: what is dispatched in any case. `customs`: the request's tools that take a bare text."""
+
+    def __init__(self, customs: frozenset[str] = frozenset()) -> None:
+        self._customs = customs
 
     def whole(self, completion: dict[str, Any]) -> dict[str, Any]:
-        return completion
+        return bare_completion(completion, self._customs) if self._customs else completion
 
     def form(self) -> Form:
-        return ChatForm()
+        return _BareForm(self._customs) if self._customs else ChatForm()
+
+
+class _BareForm(ChatForm):
+    def __init__(self, customs: frozenset[str]) -> None:
+        self._bare = BareChunks(customs).bare
+
+    def chunks(self, chunks: list[dict[str, Any]]) -> bytes:
+        return super().chunks([self._bare(chunk) for chunk in chunks])
 
 
 def read_request(*, for_models: bool = True) -> dict[str, Any]:

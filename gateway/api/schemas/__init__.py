@@ -4,6 +4,7 @@ from gateway.api.schemas.anthropic.request import MessagesSchema, load_message_r
 from gateway.api.schemas.body import read_json
 from gateway.api.schemas.chat import ChatSchema, load_chat
 from gateway.api.schemas.completions import CompletionSchema, load_completion
+from gateway.api.schemas.custom import custom_names
 from gateway.api.schemas.embeddings import EmbeddingSchema, load_embeddings
 from gateway.api.schemas.figures import AnalyticsSchema, RequestsSchema, load_query
 from gateway.api.schemas.rerank import RerankSchema, load_rerank
@@ -18,6 +19,7 @@ __all__ = [
     "RequestsSchema",
     "RerankSchema",
     "ResponsesSchema",
+    "custom_names",
     "load_chat",
     "load_completion",
     "load_embeddings",

@@ -8,6 +8,7 @@ from typing import Any
 from marshmallow import fields
 
 from gateway.api.schemas.anthropic.mixed import has_tool_blocks, load_mixed_messages
+from gateway.api.schemas.custom import as_functions, custom_names, with_arguments
 from gateway.api.schemas.envelope import (
     EnvelopeSchema,
     Flag,
@@ -99,6 +100,8 @@ def load_chat(body: Mapping[str, Any], headers: Headers) -> ChatRequest:
     project_id = take_project_id(envelope, headers)
     envelope.pop("route", None)  # OpenRouter's word for trying `models` in order, which happens anyway
     conversation, left_out = _take_conversation(envelope)
+    if customs := custom_names(body):
+        conversation.messages = with_arguments(conversation.messages, customs)
     tools = _take_tools(envelope)
     schema = _take_response_format(envelope)
     stream, include_usage = _take_stream(envelope)
@@ -145,7 +148,7 @@ def _take_tools(envelope: dict[str, Any]) -> list[Tool]:
     tools, functions = envelope.pop("tools", []), envelope.pop("functions", [])
     choice, function_call = envelope.pop("tool_choice", None), envelope.pop("function_call", None)
     parallel = envelope.pop("parallel_tool_calls", None)
-    loaded = load_tools(functions, "functions") if functions and tools == [] else load_tools(tools)
+    loaded = load_tools(functions, "functions") if functions and tools == [] else load_tools(as_functions(tools))
     if not loaded:
         return []
     envelope["tools"] = loaded

@@ -81,7 +81,7 @@ def load_tool_choice(raw: Any, tools: Sequence[Tool], field: str = "tool_choice"
         return _CHOICE_WORDS[kind]
     if not isinstance(raw, dict):
         raise invalid(field, "must be none, auto, required, or an object that names a function")
-    if kind not in (None, "function", "tool"):
+    if kind not in (None, "function", "tool", "custom"):
         raise unsupported(f"{field}.type", "must be function, or none, auto or required")
     function, where = (raw["function"], f"{field}.function") if "function" in raw else (raw, field)
     if not isinstance(function, dict):

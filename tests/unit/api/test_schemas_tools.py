@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from gateway.api.schemas import load_chat
@@ -44,6 +46,52 @@ def refusal(**fields):
 )
 def test_a_tool_of_every_dialect_becomes_openais(sent, loaded):
     assert body(tools=[sent])["tools"] == [loaded]
+
+
+PATCH: dict[str, Any] = {"type": "custom", "name": "patch", "description": "Edits.", "format": {"type": "text"}}
+GRAMMAR = {"type": "grammar", "syntax": "lark", "definition": "start: x"}
+
+
+def test_a_custom_tool_becomes_a_function_of_one_text():
+    loaded = body(tools=[TOOL, PATCH], tool_choice={"type": "custom", "name": "patch"})
+    assert loaded["tools"][0] is TOOL
+    function = loaded["tools"][1]["function"]
+    assert (function["name"], function["description"], function["parameters"]["required"]) == ("patch", "Edits.", ["input"])
+    assert loaded["tool_choice"] == {"type": "function", "function": {"name": "patch"}}
+
+
+def test_a_custom_tool_s_grammar_is_told_to_the_model():
+    (tool,) = body(tools=[{**PATCH, "format": GRAMMAR}])["tools"]
+    assert "start: x" in tool["function"]["parameters"]["properties"]["input"]["description"]
+
+
+@pytest.mark.parametrize(
+    ("tool", "place", "code"),
+    [
+        ({"name": "a b"}, ".name", "invalid_value"),
+        ({"description": 5}, ".description", "invalid_value"),
+        ({"format": {"type": "grammar", "syntax": "abnf", "definition": "x"}}, ".format.syntax", "invalid_value"),
+    ],
+)
+def test_a_wrong_custom_tool_names_its_place(tool, place, code):
+    assert refusal(tools=[TOOL, {**PATCH, **tool}]) == (f"tools[1]{place}", code)
+
+
+@pytest.mark.parametrize(
+    ("name", "sent", "read"),
+    [
+        ("patch", "*** Begin Patch", '{"input":"*** Begin Patch"}'),
+        ("patch", '["a"]', '{"input":"[\\"a\\"]"}'),
+        ("patch", '{"input":"x"}', '{"input":"x"}'),
+        ("weather", "*** Begin Patch", "*** Begin Patch"),
+    ],
+)
+def test_the_text_of_a_custom_call_becomes_arguments_again(name, sent, read):
+    call: dict[str, Any] = {"id": "a", "type": "function", "function": {"name": name, "arguments": sent}}
+    messages = [*HELLO, {"role": "assistant", "content": None, "tool_calls": [call]}]
+    loaded = load_chat({"messages": messages, "tools": [TOOL, PATCH]}, {})
+    assert loaded.messages[1]["tool_calls"][0]["function"]["arguments"] == read
+    assert call["function"]["arguments"] == sent
 
 
 def test_a_tool_in_canonical_form_stays_the_same_object():

@@ -81,7 +81,7 @@ def _add_callable(
 ) -> dict[str, Any]:
     """Add the function that a tool is, or that stands for it, and return the tool as the answer shows it."""
     is_custom = isinstance(tool, dict) and tool.get("type") == "custom" and "input_schema" not in tool
-    function, shown = _load_custom(tool, where) if is_custom else _load_function(tool, where)
+    function, shown = load_custom(tool, where) if is_custom else _load_function(tool, where)
     name = loaded.box.add(ToolName(function["name"], namespace, "custom" if is_custom else "function"))
     about = "\n\n".join(text for text in (about_group, function.get("description")) if text)
     described = {"description": about} if about else {}
@@ -95,7 +95,11 @@ def _load_function(tool: Any, where: str) -> tuple[dict[str, Any], dict[str, Any
     return function, shown
 
 
-def _load_custom(tool: dict[str, Any], where: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def load_custom(tool: dict[str, Any], where: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the function that stands for a custom tool, and the tool as answers show it.
+
+    :raises InvalidRequest: it is malformed.
+    """
     # OpenAI's chat form wraps it, as it does functions.
     place, given = (f"{where}.custom", tool["custom"]) if isinstance(tool.get("custom"), dict) else (where, tool)
     name = check_name(given.get("name"), f"{place}.name")

@@ -372,7 +372,7 @@ def test_what_is_over_is_dropped_now_and_then(store, clock, rows, monkeypatch):
 
 def test_a_year_of_use_leaves_a_small_file(store, clock, path, rows):
     def a_day(day):
-        for model in range(10):
+        for model in range(4):
             store.reserve([Charge(f"{model}|rpd", day, 1, 9, clock.now + 86400)])
             store.fail(Failure(f"scope {day} {model}", "x", clock.now - 1, (9.0,)))
             tally = Tally("attempts", day, f"m{model}", {"attempts": 1, "ok": 1}, clock.now + 31 * 86400)

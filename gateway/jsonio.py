@@ -20,10 +20,15 @@ def loads(data: bytes | str) -> Any:
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError:
-        try:
-            return json.loads(data, parse_constant=_refuse_constant, parse_float=_finite, parse_int=_whole)
-        except RecursionError:
-            raise ValueError("it is nested too deeply") from None
+        return loads_exactly(data)
+
+
+def loads_exactly(data: bytes | str) -> Any:
+    """As `loads`, and slower: whole numbers of more than 64 bits stay whole, of which orjson makes floats."""
+    try:
+        return json.loads(data, parse_constant=_refuse_constant, parse_float=_finite, parse_int=_whole)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def dumps(value: Any) -> bytes:

@@ -137,7 +137,7 @@ def _arguments(arguments: Any) -> dict[str, Any]:
     value = arguments
     if isinstance(arguments, str):
         try:
-            value = jsonio.loads(arguments) if arguments.strip() else {}
+            value = jsonio.loads_exactly(arguments) if arguments.strip() else {}
         except ValueError:
             value = arguments  # a model's broken JSON: it may well be told what it wrote
     return value if isinstance(value, dict) else {"arguments": value}

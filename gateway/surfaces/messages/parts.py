@@ -78,7 +78,7 @@ def read_input(arguments: str, *, cut: bool) -> dict[str, Any]:
     :raises UpstreamGarbled: the model wrote something else than a JSON object, which a message has no place for.
     """
     try:
-        value = jsonio.loads(arguments) if arguments else {}
+        value = jsonio.loads_exactly(arguments) if arguments else {}
     except ValueError:
         value = None
     if isinstance(value, dict):

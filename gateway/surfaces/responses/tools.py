@@ -145,7 +145,7 @@ class InputReader:
             return "" if self._closed else self._unescape(self._rest)
         arguments = "".join(self._pieces)
         try:
-            value = jsonio.loads(arguments)
+            value = jsonio.loads_exactly(arguments)
         except ValueError:
             return arguments
         if isinstance(value, dict):

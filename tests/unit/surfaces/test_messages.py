@@ -344,6 +344,11 @@ ANSWERS = st.fixed_dictionaries(
 )
 
 
+def test_whole_numbers_in_arguments_stay_whole():
+    (block,) = whole(tool_calls=[call('{"n": -9223372036854775809}')])["content"]
+    assert block["input"] == {"n": -(2**63) - 1} and isinstance(block["input"]["n"], int)
+
+
 @settings(max_examples=300, deadline=None)
 @given(answer=ANSWERS, data=st.data())
 def test_a_stream_comes_to_the_same_message_as_the_whole_answer(answer, data):

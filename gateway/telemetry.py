@@ -145,7 +145,12 @@ class LogTelemetry(Telemetry):
             log.handle(log.makeRecord(log.name, logging.INFO, "", 0, "request", (), None, extra={"fields": fields_of(record)}))
 
     def credential_refused(self, candidate: Candidate, reason: str) -> None:
-        fields = {"provider": candidate.provider.key, "credential": candidate.credential.number, "why": reason}
+        fields = {
+            "provider": candidate.provider.key,
+            "credential": candidate.credential.number,
+            "variable": candidate.provider.credential_env,
+            "why": reason,
+        }
         log.error("a provider refuses a credential: it rests until that is mended", extra={"fields": fields})
 
     def state_failed(self, verb: str) -> None:

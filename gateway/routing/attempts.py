@@ -338,7 +338,7 @@ class AttemptLoop:
     def _defeat(self) -> Defeat:
         return Defeat(
             errors=self.errors,
-            outs=[out for _, out in self.lineup.outs.values()],
+            outs=[*self.lineup.outs.values()],
             untried=len(self.lineup.waiting),
             spent=time.monotonic() >= self.ends_at_mono,
             prompt_tokens=self.asked.prompt_tokens,

@@ -156,7 +156,7 @@ class Lineup:
         self.broke(turn.candidate, error)
         if not rest or rest.until <= self._ledger.now():
             return
-        out = Out("cooldown", rest.until, isinstance(error, UpstreamRateLimited))
+        out = Out("cooldown", rest.until, isinstance(error, UpstreamRateLimited), rest.reason)
         for one in (turn.candidate, *self._waiting, *self._oversized):  # of the others the moment knows by now
             if rest.scope in cooldown.scopes_over(one):
                 self._outs[one.id] = (one, out)

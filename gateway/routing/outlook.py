@@ -34,12 +34,14 @@ class Out:
     """Why a candidate is not to be tried, and until when (epoch seconds; infinity: for good).
 
     `because` is "cooldown", "probing" (another call sees whether it is back), "quota", or "quota_too_small" for this one
-    request. `for_quota`: a quota or a rate limit is the reason, so that `until` is a reset.
+    request. `for_quota`: a quota or a rate limit is the reason, so that `until` is a reset. `reason` is that of the rest
+    which lasts longest, "" where nothing rests.
     """
 
     because: str
     until: float
     for_quota: bool
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +122,8 @@ class Moment:
         active = [rest for rest in rests if rest.until > now]
         if not active:
             return None
-        return Out("cooldown", max(rest.until for rest in active), all(map(cooldown.is_for_quota, active)))
+        longest = max(active, key=lambda rest: rest.until)
+        return Out("cooldown", longest.until, all(map(cooldown.is_for_quota, active)), longest.reason)
 
     def _quota_out(self, quotas: tuple[Quota, ...]) -> Out | None:
         until = headroom.full_until(quotas)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from gateway.domain import Candidate
 from gateway.errors import (
     CandidatesExhausted,
     GatewayError,
@@ -17,6 +18,7 @@ from gateway.errors import (
 )
 from gateway.routing.headroom import MINUTE_S
 from gateway.routing.outlook import Out, iso
+from gateway.routing.remedies import shared_cause
 
 LONG_RETRY_AFTER_S = 60.0  # SDKs sleep through Retry-After silently: beyond this they are told not to
 
@@ -25,13 +27,13 @@ LONG_RETRY_AFTER_S = 60.0  # SDKs sleep through Retry-After silently: beyond thi
 class Defeat:
     """How a request stood when it was given up.
 
-    `errors` are those of its attempts, in order; `outs` why candidates were not to be tried; `untried`: how many were left
+    `errors` are those of its attempts, in order; `outs` who was not to be tried and why; `untried`: how many were left
     when no attempt was left for them; `spent`: its time was over. `prompt_tokens` and `largest_window` are the gateway's
     own guess and the catalog's figure.
     """
 
     errors: Sequence[UpstreamError]
-    outs: Sequence[Out]
+    outs: Sequence[tuple[Candidate, Out]]
     untried: int
     spent: bool
     prompt_tokens: int
@@ -73,12 +75,12 @@ def _context_too_long(error: UpstreamContextTooLong, defeat: Defeat) -> Upstream
 
 def _exhausted(defeat: Defeat) -> CandidatesExhausted:
     """Return the refusal when quotas, rate limits and cooldowns left nobody, or nobody within the attempts of a request."""
-    soonest = defeat.now if defeat.untried else min((out.until for out in defeat.outs), default=math.inf)
+    soonest = defeat.now if defeat.untried else min((out.until for _, out in defeat.outs), default=math.inf)
     retry_after_s = None if soonest == math.inf else max(1.0, soonest - defeat.now)
     if retry_after_s and retry_after_s <= MINUTE_S:  # ours is longer than a provider's
         retry_after_s = min(retry_after_s, LONG_RETRY_AFTER_S)
     retry_at = None if retry_after_s is None else iso(defeat.now + retry_after_s)
-    quota_only = not defeat.untried and bool(defeat.outs or defeat.errors) and all(out.for_quota for out in defeat.outs)
+    quota_only = not defeat.untried and bool(defeat.outs or defeat.errors) and all(out.for_quota for _, out in defeat.outs)
     when = f" Try again after {retry_at}." if retry_at else ""
     error = CandidatesExhausted(_why(defeat, quota_only) + when, quota_only=quota_only, retry_after_s=retry_after_s)
     if retry_after_s is None:
@@ -92,10 +94,11 @@ def _why(defeat: Defeat, quota_only: bool) -> str:
     if defeat.untried:
         tried = f"The {len(defeat.errors)} models that this request may try are rate limited or out of quota"
         return f"{tried}; {defeat.untried} more could not be tried within one request."
-    too_small = [out.because == "quota_too_small" for out in defeat.outs]
+    too_small = [out.because == "quota_too_small" for _, out in defeat.outs]
     too_small += [isinstance(error, UpstreamQuotaTooSmall) for error in defeat.errors]
     if too_small and all(too_small):
         return "This request is larger than the quota of every model that could serve it: send a shorter one."
     if quota_only:
         return "Every model that could serve this request has used up its quota or is rate limited."
-    return "Every model that could serve this request is resting after failures or out of quota."
+    cause = None if defeat.errors else shared_cause(defeat.outs)
+    return cause or "Every model that could serve this request is resting after failures or out of quota."

@@ -55,12 +55,13 @@ def test_an_outage_of_the_state_store_is_two_lines_however_many_calls_it_takes(c
     ]
 
 
-def test_a_refused_credential_is_an_error_that_names_its_number_alone(caplog, monkeypatch):
+def test_a_refused_credential_is_an_error_that_names_its_number_and_its_variable_alone(caplog, monkeypatch):
     monkeypatch.setattr("gateway.telemetry.log", logging.getLogger("refused"))
     with caplog.at_level(logging.INFO, "refused"):
-        LogTelemetry().credential_refused(candidate("a/m", key=2), "credential")
+        LogTelemetry().credential_refused(candidate("a/m", key=2, credential_env="A_KEY"), "credential")
     (record,) = caplog.records
-    assert (record.levelname, record.fields) == ("ERROR", {"provider": "a", "credential": 2, "why": "credential"})
+    told = {"provider": "a", "credential": 2, "variable": "A_KEY", "why": "credential"}
+    assert (record.levelname, record.fields) == ("ERROR", told)
 
 
 @pytest.mark.parametrize(

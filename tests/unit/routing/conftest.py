@@ -14,10 +14,11 @@ from gateway.state.memory import MemoryStore
 from gateway.upstream.watch import Handle
 
 
-def candidate(name, *, key=1, clock="utc", account_limits=None, **model):
+def candidate(name, *, key=1, clock="utc", account_limits=None, credential_env=None, **model):
     """`candidate("groq/llama")`: a model of a provider, behind its credential number `key`."""
     provider, _, model_id = name.partition("/")
-    row = ProviderRow(key=provider, base_url="http://x", clock=clock, account_limits=account_limits or {})
+    limits = account_limits or {}
+    row = ProviderRow(key=provider, base_url="http://x", clock=clock, account_limits=limits, credential_env=credential_env)
     return Candidate(row, Model(provider=provider, id=model_id, **model), Credential(provider, key, "http://x", f"secret-{key}"))
 
 

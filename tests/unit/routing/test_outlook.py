@@ -91,7 +91,7 @@ def test_while_somebody_reads_others_go_on_with_what_is_not_too_old(store, clock
 def test_a_rest_that_is_over_is_seen_without_a_new_picture(store, clock):
     store.fail(Failure("provider:a", "unreachable", clock.now, (0.1,)))
     moment = Outlook(store, clock).current()
-    assert moment.standing(ONE, clock.now).out == Out("cooldown", clock.now + 0.1, False)
+    assert moment.standing(ONE, clock.now).out == Out("cooldown", clock.now + 0.1, False, "unreachable")
     clock.now += 0.1
     standing = moment.standing(ONE, clock.now)
     assert standing.out is None and standing.probes == ("provider:a",)
@@ -101,7 +101,7 @@ def test_what_is_noted_holds_before_the_next_picture(store, clock):
     moment = Outlook(store, clock).current()
     assert moment.standing(ONE, clock.now).out is None
     moment.note_rest(store.fail(Failure(ONE.id, "rate_limited", clock.now, (5.0,))))
-    assert moment.standing(ONE, clock.now).out == Out("cooldown", clock.now + 5, True)
+    assert moment.standing(ONE, clock.now).out == Out("cooldown", clock.now + 5, True, "rate_limited")
     moment.note_recoveries([Recovery(ONE.id, clock.now - 1)])  # of an attempt from before the rest
     assert moment.standing(ONE, clock.now).out is not None
     moment.note_recoveries([Recovery(ONE.id, clock.now)])
@@ -160,9 +160,11 @@ def test_a_later_failure_is_not_undone_by_one_that_is_noted_late(store, clock):
 
 def test_a_rest_after_failures_beside_one_for_quota_is_not_told_as_quota(store, clock):
     store.fail(Failure(ONE.id, "rate_limited", clock.now, (5.0,)))
-    assert Outlook(store, clock).current().standing(ONE, clock.now).out == Out("cooldown", clock.now + 5, True)
+    limited = Out("cooldown", clock.now + 5, True, "rate_limited")
+    assert Outlook(store, clock).current().standing(ONE, clock.now).out == limited
     store.fail(Failure("provider:a", "unreachable", clock.now, (9.0,)))
-    assert Outlook(store, clock).current().standing(ONE, clock.now).out == Out("cooldown", clock.now + 9, False)
+    unreachable = Out("cooldown", clock.now + 9, False, "unreachable")
+    assert Outlook(store, clock).current().standing(ONE, clock.now).out == unreachable
 
 
 def test_what_is_noted_of_one_leaves_what_is_worked_out_of_others(store, clock):

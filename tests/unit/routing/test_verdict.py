@@ -10,6 +10,7 @@ from gateway.errors import (
 )
 from gateway.routing.outlook import Out
 from gateway.routing.verdict import Defeat, verdict_on
+from tests.unit.routing.conftest import candidate
 
 NOW = 1_800_000_000.0
 FAILED = UpstreamFailed("down", upstream_status=500)
@@ -23,11 +24,12 @@ def quota(in_s):
     return Out("quota", NOW + in_s, True)
 
 
-def resting(in_s):
-    return Out("cooldown", NOW + in_s, False)
+def resting(in_s, reason="failed"):
+    return Out("cooldown", NOW + in_s, False, reason)
 
 
 def verdict(errors=(), outs=(), *, untried=0, spent=False):
+    outs = [out if isinstance(out, tuple) else (candidate("a/m"), out) for out in outs]
     return verdict_on(
         Defeat(errors=errors, outs=outs, untried=untried, spent=spent, prompt_tokens=10, largest_window=8192, now=NOW)
     )
@@ -102,3 +104,37 @@ def test_a_context_that_is_too_long_is_told_in_the_words_that_clients_parse():
 def test_a_rate_limit_among_other_failures_is_told_as_the_upstream_s_words():
     error = verdict([FAILED, LIMITED], [quota(5)])
     assert type(error) is UpstreamError and error.message == "slow down" and error.upstream_status == 429
+
+
+GROQ, GROQ_2 = (candidate("groq/llama", key=number, credential_env="GROQ_API_KEY") for number in (1, 2))
+OTHER = candidate("other/m", credential_env="OTHER_KEY")
+
+
+@pytest.mark.parametrize(
+    ("outs", "told"),
+    [
+        (
+            [(GROQ, "credential")],
+            "groq refused its key 1: replace it (GROQ_API_KEY) and restart; `python -m gateway check` tests it.",
+        ),
+        (
+            [(GROQ, "credential"), (GROQ_2, "credential"), (OTHER, "credential")],
+            "groq refused its key 1, groq refused its key 2, other refused its key 1: replace it (GROQ_API_KEY, OTHER_KEY)",
+        ),
+        ([(GROQ, "payment")], "groq wants to be paid for its key 1: "),
+        ([(GROQ, "unreachable"), (GROQ_2, "unreachable")], "groq could not be reached: check "),
+        ([(candidate("a/old", replaced_by="new"), "model_gone")], "a does not offer `old` to this key: use `new` instead."),
+        ([(GROQ, "model_gone")], "groq does not offer `llama` to this key: GET /v1/models lists others."),
+        ([(GROQ, "failed")], "groq failed a moment ago, and rests."),
+        ([(GROQ, "failed"), (OTHER, "credential")], "Every model that could serve this request is resting"),
+    ],
+)
+def test_a_cause_that_all_who_rest_have_in_common_is_said(outs, told):
+    error = verdict([], [(candidate, resting(30, reason)) for candidate, reason in outs])
+    assert error.message.startswith(told) and "Try again after" in error.message and "secret-" not in error.message
+    assert (error.status, error.code) == (503, "no_healthy_provider")
+
+
+def test_a_quota_among_those_who_rest_is_no_common_cause():
+    error = verdict([], [(GROQ, resting(30, "credential")), (OTHER, quota(5))])
+    assert error.message.startswith("Every model that could serve this request is resting")

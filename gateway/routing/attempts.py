@@ -133,6 +133,7 @@ class AttemptLoop:
         self.lineup = Lineup(plan, ledger, effort, policy.draw)
         self.attempts: list[Attempt] = []
         self.errors: list[UpstreamError] = []
+        self.failed_last: Candidate | None = None
         self.served: Candidate | None = None  # who answered last
         self.empties: list[Candidate] = []  # who answered with nothing
         self.refusal: UpstreamRejected | None = None
@@ -251,6 +252,7 @@ class AttemptLoop:
         error.provider, error.model = turn.candidate.provider.key, turn.candidate.model.id
         self._record(booking, error.outcome, error.upstream_status)
         self.errors.append(error)
+        self.failed_last = turn.candidate
         rest = self._close_failed(booking, error)
         if error.failover == "no" or self.refusal is not None:  # a refusal is put to one other provider only
             raise self._told(self.refusal or error) from error
@@ -344,4 +346,5 @@ class AttemptLoop:
             prompt_tokens=self.asked.prompt_tokens,
             largest_window=max((candidate.model.context_window for candidate in self.plan.candidates), default=0),
             now=self.ledger.now(),
+            last=self.failed_last,
         )

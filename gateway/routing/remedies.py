@@ -11,6 +11,7 @@ from gateway.domain import Candidate
 from gateway.errors import (
     StreamBroken,
     UpstreamCredentialRejected,
+    UpstreamError,
     UpstreamFailed,
     UpstreamGarbled,
     UpstreamModelGone,
@@ -22,6 +23,7 @@ from gateway.errors import (
 )
 from gateway.routing.outlook import Out
 
+_SUBJECT = "The provider"  # as adapters and transport call whom they do not know by name
 MOST_NAMED = 6  # beyond that a message names no more of them
 
 # What keeps a candidate from being asked, by the reason of its rest.
@@ -46,21 +48,37 @@ def shared_cause(outs: Iterable[tuple[Candidate, Out]]) -> str | None:
     if others or reason not in _CAUSES:
         return None
     candidates = [candidate for candidate, _ in known]
-    return f"{_listed(map(_CAUSES[reason], candidates))}{_step(reason, candidates)}"
+    step = _step(reason, candidates)
+    return _listed(map(_CAUSES[reason], candidates)) + (f". {step}" if step else " a moment ago, and rests.")
+
+
+def told_of(error: UpstreamError, candidate: Candidate) -> str:
+    """Return the message of a failure with its provider's name before it and what to do behind it.
+
+    What speaks about the request (a 400) is left as it is: it says both, and clients parse it.
+    """
+    if error.status < 500:
+        return error.message
+    provider, said = candidate.provider.key, error.message.rstrip()
+    said = f"{provider}{said.removeprefix(_SUBJECT)}" if said.startswith(_SUBJECT) else f"{provider}: {said}"
+    step = _step(error.reason, [candidate]) or "Try again later, or name another model."
+    return f"{said}{'' if said.endswith(('.', '!', '?')) else '.'} {step}"
 
 
 def _step(reason: str, candidates: Sequence[Candidate]) -> str:
     """Return what to do about such a failure, "" where only time helps."""
-    if reason in (UpstreamCredentialRejected.reason, UpstreamPaymentRequired.reason):
-        variables = _listed(c.provider.credential_env or f"the catalog's row `{c.provider.key}`" for c in candidates)
-        return f": replace it ({variables}) and restart; `python -m gateway check` tests it."
+    variables = _listed(c.provider.credential_env or f"the catalog's row of {c.provider.key}" for c in candidates)
+    if reason == UpstreamCredentialRejected.reason:
+        return f"Replace it ({variables}) and restart the gateway; `python -m gateway check` tests it."
+    if reason == UpstreamPaymentRequired.reason:
+        return f"See to its account, or replace the key ({variables}) and restart the gateway."
     if reason == UpstreamModelGone.reason:
         instead = _listed(f"`{c.model.replaced_by}`" for c in candidates if c.model.replaced_by)
-        return f": use {instead} instead." if instead else ": GET /v1/models lists others."
+        return f"Use {instead} instead." if instead else "GET /v1/models lists others."
     if reason == UpstreamUnreachable.reason:
         addresses = _listed(c.provider.base_url_env or "its base_url in the catalog" for c in candidates)
-        return f": check the network and {addresses}; `python -m gateway check` tests it."
-    return " a moment ago, and rests."
+        return f"Check the network and {addresses}; `python -m gateway check` tests it."
+    return ""
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -18,7 +18,7 @@ from gateway.errors import (
 )
 from gateway.routing.headroom import MINUTE_S
 from gateway.routing.outlook import Out, iso
-from gateway.routing.remedies import shared_cause
+from gateway.routing.remedies import shared_cause, told_of
 
 LONG_RETRY_AFTER_S = 60.0  # SDKs sleep through Retry-After silently: beyond this they are told not to
 
@@ -27,9 +27,9 @@ LONG_RETRY_AFTER_S = 60.0  # SDKs sleep through Retry-After silently: beyond thi
 class Defeat:
     """How a request stood when it was given up.
 
-    `errors` are those of its attempts, in order; `outs` who was not to be tried and why; `untried`: how many were left
-    when no attempt was left for them; `spent`: its time was over. `prompt_tokens` and `largest_window` are the gateway's
-    own guess and the catalog's figure.
+    `errors` are those of its attempts, in order, and `last` whose the last of them is; `outs` who was not to be tried and
+    why; `untried`: how many were left when no attempt was left for them; `spent`: its time was over. `prompt_tokens` and
+    `largest_window` are the gateway's own guess and the catalog's figure.
     """
 
     errors: Sequence[UpstreamError]
@@ -39,6 +39,7 @@ class Defeat:
     prompt_tokens: int
     largest_window: int
     now: float
+    last: Candidate | None = None
 
 
 def verdict_on(defeat: Defeat) -> GatewayError:
@@ -49,9 +50,12 @@ def verdict_on(defeat: Defeat) -> GatewayError:
     if is_exhausted(defeat.errors) and (last or not (defeat.spent and defeat.untried)):
         return _exhausted(defeat)
     if defeat.spent or last is None:
-        return UpstreamTimeout("No provider answered within the time a request may take.", phase="total")
+        message = "No provider answered within the time a request may take. Try again later, or name another model."
+        return UpstreamTimeout(message, phase="total")
     if isinstance(last, UpstreamRateLimited):  # among other failures: no wait would surely help
-        return UpstreamError(last.message, upstream_status=last.upstream_status)
+        last = UpstreamError(last.message, upstream_status=last.upstream_status)
+    if defeat.last:
+        last.message = told_of(last, defeat.last)
     return last
 
 

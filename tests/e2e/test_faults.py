@@ -279,7 +279,11 @@ def error_in(case: Case) -> dict[str, Any] | None:
     expected, attempts = case.expected, attempts_in(case)
     if attempts[-1].provider == case.second or not isinstance(expected, Failed | Broke):
         return None
-    error: dict[str, Any] = {"message": expected.message, "type": expected.type, "param": None, "code": expected.code}
+    message = expected.message
+    if isinstance(expected, Failed) and expected.type == "provider_error":  # who it was, and a step behind it
+        named = message.startswith("The provider")
+        message = f"{message.replace('The provider', case.first, 1) if named else f'{case.first}: {message}'} ?*"
+    error: dict[str, Any] = {"message": message, "type": expected.type, "param": None, "code": expected.code}
     if isinstance(expected, Failed):
         error["attempts"] = [{"provider": a.provider, "model": "m", "status": a.status, "reason": a.outcome} for a in attempts]
     return error

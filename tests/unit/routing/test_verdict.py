@@ -2,11 +2,16 @@ import pytest
 
 from gateway.errors import (
     UpstreamContextTooLong,
+    UpstreamCredentialRejected,
     UpstreamError,
     UpstreamFailed,
+    UpstreamModelGone,
     UpstreamQuotaTooSmall,
     UpstreamRateLimited,
+    UpstreamRejected,
+    UpstreamReset,
     UpstreamTimeout,
+    UpstreamUnreachable,
 )
 from gateway.routing.outlook import Out
 from gateway.routing.verdict import Defeat, verdict_on
@@ -28,10 +33,10 @@ def resting(in_s, reason="failed"):
     return Out("cooldown", NOW + in_s, False, reason)
 
 
-def verdict(errors=(), outs=(), *, untried=0, spent=False):
+def verdict(errors=(), outs=(), *, untried=0, spent=False, last=None):
     outs = [out if isinstance(out, tuple) else (candidate("a/m"), out) for out in outs]
     return verdict_on(
-        Defeat(errors=errors, outs=outs, untried=untried, spent=spent, prompt_tokens=10, largest_window=8192, now=NOW)
+        Defeat(errors=errors, outs=outs, untried=untried, spent=spent, prompt_tokens=10, largest_window=8192, now=NOW, last=last)
     )
 
 
@@ -115,16 +120,16 @@ OTHER = candidate("other/m", credential_env="OTHER_KEY")
     [
         (
             [(GROQ, "credential")],
-            "groq refused its key 1: replace it (GROQ_API_KEY) and restart; `python -m gateway check` tests it.",
+            "groq refused its key 1. Replace it (GROQ_API_KEY) and restart the gateway; `python -m gateway check` tests it.",
         ),
         (
             [(GROQ, "credential"), (GROQ_2, "credential"), (OTHER, "credential")],
-            "groq refused its key 1, groq refused its key 2, other refused its key 1: replace it (GROQ_API_KEY, OTHER_KEY)",
+            "groq refused its key 1, groq refused its key 2, other refused its key 1. Replace it (GROQ_API_KEY, OTHER_KEY)",
         ),
-        ([(GROQ, "payment")], "groq wants to be paid for its key 1: "),
-        ([(GROQ, "unreachable"), (GROQ_2, "unreachable")], "groq could not be reached: check "),
-        ([(candidate("a/old", replaced_by="new"), "model_gone")], "a does not offer `old` to this key: use `new` instead."),
-        ([(GROQ, "model_gone")], "groq does not offer `llama` to this key: GET /v1/models lists others."),
+        ([(GROQ, "payment")], "groq wants to be paid for its key 1. See to "),
+        ([(GROQ, "unreachable"), (GROQ_2, "unreachable")], "groq could not be reached. Check "),
+        ([(candidate("a/old", replaced_by="new"), "model_gone")], "a does not offer `old` to this key. Use `new` instead."),
+        ([(GROQ, "model_gone")], "groq does not offer `llama` to this key. GET /v1/models lists others."),
         ([(GROQ, "failed")], "groq failed a moment ago, and rests."),
         ([(GROQ, "failed"), (OTHER, "credential")], "Every model that could serve this request is resting"),
     ],
@@ -138,3 +143,33 @@ def test_a_cause_that_all_who_rest_have_in_common_is_said(outs, told):
 def test_a_quota_among_those_who_rest_is_no_common_cause():
     error = verdict([], [(GROQ, resting(30, "credential")), (OTHER, quota(5))])
     assert error.message.startswith("Every model that could serve this request is resting")
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (UpstreamFailed("The provider failed."), "groq failed. Try again later, or name another model."),
+        (
+            UpstreamReset("The provider's connection broke off."),
+            "groq's connection broke off. Try again later, or name another model.",
+        ),
+        (UpstreamFailed("Out of memory"), "groq: Out of memory. Try again later, or name another model."),
+        (
+            UpstreamUnreachable("The provider could not be reached."),
+            "groq could not be reached. Check the network and its base_url in the catalog; `python -m gateway check` tests it.",
+        ),
+        (
+            UpstreamCredentialRejected("Invalid API Key"),
+            "groq: Invalid API Key. Replace it (GROQ_API_KEY) and restart the gateway; `python -m gateway check` tests it.",
+        ),
+        (UpstreamModelGone("The provider does not have it."), "groq does not have it. GET /v1/models lists others."),
+        (UpstreamRejected("`seed` is too large"), "`seed` is too large"),  # of the request, in the provider's own words
+    ],
+)
+def test_a_failure_is_told_with_who_it_was_and_what_to_do(error, told):
+    assert verdict([error], last=GROQ).message == told
+
+
+def test_a_legacy_model_that_is_missing_is_told_with_its_successor():
+    gone = UpstreamModelGone("The model was decommissioned.")
+    assert verdict([gone], last=candidate("a/old", replaced_by="new")).message.endswith("decommissioned. Use `new` instead.")

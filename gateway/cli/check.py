@@ -200,11 +200,18 @@ class Trial:
             return "ok", f"it answers, but its rate limit or quota is used up at present{status}"
         if isinstance(error, UpstreamUnreachable | UpstreamTimeout):
             return "problem", f"it cannot be reached{status}; {self._way()}"
+        if error.upstream_status == 404:
+            return "problem", self._nothing_at()
         return "problem", f"it fails{status}: {error.reason}; try again later, or {self._way()}"
 
     def _key(self) -> str:
         variables = " and ".join(filter(None, (self._row.credential_env, self._row.account_id_env)))
         return f"check {variables or 'its row in the catalog'}, or make a new key ({self._row.docs or 'where it is hosted'})"
+
+    def _nothing_at(self) -> str:
+        if self._row.base_url_env:  # a provider with calls of its own, perhaps
+            return f"nothing there (status 404): does {self._row.base_url_env} end as in {self._row.base_url}?"
+        return f"nothing at {self._credential.base_url}/models (status 404): does base_url end in /v1?"
 
     def _way(self) -> str:
         return f"check the network, HTTPS_PROXY and {self._row.base_url_env or 'its base_url in the catalog'}"

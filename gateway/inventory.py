@@ -35,6 +35,12 @@ class Inventory:
         """Return the variables to set (one with `=`: to what) before this provider can be called, () where it can be."""
         return self._missing.get(provider, ())
 
+    @property
+    def empty_providers(self) -> tuple[str, ...]:
+        """Return the providers that could be called, but for which the catalog has no model."""
+        served = {model.provider for model in self.catalog.models}
+        return tuple(key for key in self.catalog.providers if key in self.usable_providers and key not in served)
+
 
 def build_inventory(catalog: Catalog, settings: Settings) -> Inventory:
     """Return what can be called now.

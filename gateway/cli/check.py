@@ -79,11 +79,16 @@ def _read(configuration: Configuration) -> list[Finding]:
     callable_ = f"{len(inventory.listed)} models can be called"
     if inventory.stands_in:
         callable_ += ": no provider has a key, so the sandbox answers for all of them"
-    return [
+    found = [
         Finding("settings", "ok", size),
         Finding("client keys", "ok", _describe_keys(configuration)),
         Finding("catalog", "ok", f"{callable_} (with {settings.catalog_path})" if settings.catalog_path else callable_),
     ]
+    return found + [Finding(key, "problem", _no_row(key)) for key in inventory.empty_providers]
+
+
+def _no_row(provider: str) -> str:
+    return f'provider {provider} has no [[models]] row: add one with provider = "{provider}" and the id of a model that it serves'
 
 
 def _describe_keys(configuration: Configuration) -> str:
@@ -142,7 +147,8 @@ def check_providers(configuration: Configuration) -> list[Finding]:
     settings, inventory = configuration.settings, configuration.inventory
     providers = build_providers(inventory, settings, MemoryStore())
     usable = load_credentials(inventory.catalog, settings)
-    rows = [row for row in inventory.catalog.providers.values() if row.key != SANDBOX]
+    done = (SANDBOX, *inventory.empty_providers)
+    rows = [row for row in inventory.catalog.providers.values() if row.key not in done]
     watch = Watch()
     trials = [
         Trial(row, credential, providers.get(row.key), watch, of=len(usable[row.key]))

@@ -172,11 +172,7 @@ def find_callable(name: str, inventory: Inventory, kind: Kind | None = None) -> 
             raise InvalidRequest(f"Name a model for {_PATHS[kind]}: {_shown(name)} stands for chat models.", param="model")
         usable = _usable(named.models, inventory)
         if not usable and not inventory.auto_models:
-            first = next(iter(inventory.catalog.credential_variables), "a credential")
-            raise ModelNotFound(
-                f"No chat model has a usable provider: set {first} or another provider's key and restart the gateway.",
-                param="model",
-            )
+            raise _nobody(inventory)
         return Named(usable, named.auto)
     fitting = [model for model in named.models if kind in (None, model.kind)]
     if kind and not fitting:
@@ -193,6 +189,14 @@ def find_callable(name: str, inventory: Inventory, kind: Kind | None = None) -> 
 
 def _usable(models: Iterable[Model], inventory: Inventory) -> tuple[Model, ...]:
     return tuple(model for model in models if inventory.candidates(model))
+
+
+def _nobody(inventory: Inventory) -> ModelNotFound:
+    first = next(iter(inventory.catalog.credential_variables), "a credential")
+    todo = f"set {first} or another provider's key"
+    if empty := inventory.empty_providers:
+        todo = f"add a [[models]] row for {_shown(empty[0])} to GATEWAY_CATALOG, or {todo}"
+    return ModelNotFound(f"No chat model has a usable provider: {todo}, and restart the gateway.", param="model")
 
 
 def _retired(name: str, model: Model) -> ModelNotFound:

@@ -97,6 +97,12 @@ def test_what_is_not_set_up_is_no_problem_and_says_what_it_needs(check):
     assert found["workers_ai"] == ("off", "set CLOUDFLARE_API_TOKEN and CLOUDFLARE_ACCOUNT_ID to use it")
 
 
+def test_a_provider_without_a_model_is_a_problem(check, tmp_path):
+    (tmp_path / "mine.toml").write_text('[[providers]]\nkey = "mine"\nbase_url = "http://127.0.0.1:1/v1"\n')
+    status, found, _ = check({"GATEWAY_CATALOG": str(tmp_path / "mine.toml")})
+    assert (status, found["mine"][0]) == (1, "problem") and "provider mine has no [[models]] row" in found["mine"][1]
+
+
 def test_every_problem_of_the_configuration_is_told(check, tmp_path):
     catalog = tmp_path / "mine.toml"
     catalog.write_text("broken [")

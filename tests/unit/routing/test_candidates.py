@@ -206,6 +206,13 @@ def test_auto_with_nobody_to_ask_says_what_to_set(tmp_path):
         plan(load_configuration(environ).inventory)
 
 
+def test_auto_where_the_only_provider_has_no_model_says_what_is_missing(tmp_path):
+    (tmp_path / "mine.toml").write_text('[[providers]]\nkey = "mine"\nbase_url = "http://x"\n')
+    environ = {"GATEWAY_CATALOG": str(tmp_path / "mine.toml"), "GATEWAY_API_KEY": "sk-1", "GATEWAY_DATA_DIR": str(tmp_path)}
+    with pytest.raises(ModelNotFound, match=r"add a \[\[models\]\] row for `mine` to GATEWAY_CATALOG, or set GROQ_API_KEY"):
+        plan(load_configuration(environ).inventory)
+
+
 @pytest.mark.parametrize(
     ("name", "profile"), [("auto", "auto"), ("auto:fast", "auto:fast"), ("auto:smart", "auto:smart"), ("same", "auto")]
 )

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from gateway.catalog import load_catalog
+from gateway.catalog import SANDBOX, load_catalog
 from gateway.errors import ConfigurationError, StateError
 from gateway.inventory import Inventory, build_inventory
 from gateway.keys import load_or_make_key
@@ -90,6 +90,8 @@ def greeting(configuration: Configuration, address: str) -> str:
         lines.append("No provider has a key yet: the built-in sandbox answers for every model.")
         some = ", ".join(inventory.catalog.credential_variables[:2])
         lines.append(f"Set {some} or another provider's key and start again for real answers.")
+    else:
+        lines.append(_in_use(inventory))
     if settings.allow_anonymous:
         lines.append("GATEWAY_ALLOW_ANONYMOUS is on: whoever reaches this port can use it.")
     if configuration.made_key:
@@ -101,6 +103,15 @@ def greeting(configuration: Configuration, address: str) -> str:
         )
         lines.append("")
     return "\n".join(lines)
+
+
+def _in_use(inventory: Inventory) -> str:
+    """Return how many models of whom can be called, and what the other providers lack."""
+    providers = ", ".join(dict.fromkeys(model.provider for model in inventory.listed))
+    keys = (key for key in inventory.catalog.providers if key != SANDBOX)
+    unused = [f"{key} ({', '.join(lacks)})" for key in keys if (lacks := inventory.missing_variables(key))]
+    rest = f"; not used: {', '.join(unused)}" if unused else ""
+    return f"{len(inventory.listed)} models of {providers or 'nobody'}{rest}"
 
 
 def _reachable(address: str) -> str:

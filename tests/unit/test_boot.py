@@ -118,6 +118,14 @@ def test_the_greeting_has_one_ready_curl_line(tmp_path, address, shown):
     assert curls[0].startswith(f"curl {shown}/v1/chat/completions ")
 
 
+def test_the_greeting_tells_whose_models_are_used_and_what_the_others_lack(tmp_path):
+    environ = {"GATEWAY_DATA_DIR": str(tmp_path), "GATEWAY_API_KEY": "k", "GROQ_API_KEY": "g", "CEREBRAS_API_KEY": "c"}
+    configuration = load_configuration(environ)
+    (line,) = greeting(configuration, "http://x").splitlines()
+    assert line.startswith(f"{len(configuration.inventory.listed)} models of groq, cerebras; not used: ")
+    assert "workers_ai (CLOUDFLARE_API_TOKEN, CLOUDFLARE_ACCOUNT_ID)" in line and "sandbox" not in line
+
+
 def test_the_greeting_keeps_a_configured_key_to_itself(tmp_path):
     environ = {"GATEWAY_DATA_DIR": str(tmp_path), "GATEWAY_API_KEY": "sk-hunter2", "GROQ_API_KEY": "gsk_hunter2"}
     configuration = load_configuration(environ)

@@ -36,6 +36,7 @@ from gateway.upstream.watch import Handle
 LONGEST_SHOWN_PATH = 200  # characters, in messages and in the log
 _LONGEST_WAIT_S = 86400.0
 SMALL_REST_BYTES = 32 * 1024  # of a body left unread: gunicorn skips as much before the next request, twice that closes
+_YES, _NO = ("1", "true", "yes", "on"), ("", "0", "false", "no", "off")
 LONGEST_MAX_WAIT_S = 60.0  # of x-gateway-max-wait (contract §3)
 KEYED = "/v1/"  # what needs a key: the view asks for it
 UNLIMITED = frozenset({"health.healthz", "health.readyz"})  # balancers ask often
@@ -187,13 +188,13 @@ class Exchange:
 
     @property
     def is_dry_run(self) -> bool:
-        """Whether the client only wants to know who would serve this."""
-        return self._http.method == "POST" and self.headers.get("x-gateway-dry-run", "").strip().lower() in (
-            "1",
-            "true",
-            "yes",
-            "on",
-        )
+        """Whether the client only wants to know who would serve this. :raises InvalidRequest: the header tells neither."""
+        word = self.headers.get("x-gateway-dry-run", "").strip().lower()
+        if self._http.method != "POST" or word in _NO:
+            return False
+        if word not in _YES:  # taken for a no, it would call a provider after all
+            raise InvalidRequest("Send 1 or 0, or leave the header out.", param="x-gateway-dry-run")
+        return True
 
     def _max_wait_s(self) -> float:
         """Return how long the client is willing to wait for quota. :raises InvalidRequest: that is no number of seconds."""

@@ -54,8 +54,9 @@ def read_request(*, for_models: bool = True) -> dict[str, Any]:
     Blocks for as long as the body comes. :raises GatewayError: 400, 401, 413, 415 or 503.
     """
     current = exchange()
-    current.record.for_models = for_models and not current.is_dry_run
+    current.record.for_models = for_models
     current.authenticate()
+    current.record.for_models = for_models and not current.is_dry_run  # asked of none but clients with a key
     current.admit()
     return read_json(current.read_body(), request.content_type)
 

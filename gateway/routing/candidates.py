@@ -166,7 +166,7 @@ def find_callable(name: str, inventory: Inventory, kind: Kind | None = None) -> 
     """
     named = inventory.catalog.resolve(name)
     if named is None:
-        raise ModelNotFound(f"The model {_shown(name)} does not exist. GET /v1/models lists those that do.", param="model")
+        raise _unknown(name, kind)
     if named.auto:
         if kind not in (None, "chat"):
             raise InvalidRequest(f"Name a model for {_PATHS[kind]}: {_shown(name)} stands for chat models.", param="model")
@@ -189,6 +189,12 @@ def find_callable(name: str, inventory: Inventory, kind: Kind | None = None) -> 
 
 def _usable(models: Iterable[Model], inventory: Inventory) -> tuple[Model, ...]:
     return tuple(model for model in models if inventory.candidates(model))
+
+
+def _unknown(name: str, kind: Kind | None) -> ModelNotFound:
+    ways = "use one that GET /v1/models lists, "
+    ways += "or send `auto`, or alias the name" if kind in (None, "chat") else "or alias the name"
+    return ModelNotFound(f"The model {_shown(name)} does not exist: {ways} in [aliases] of GATEWAY_CATALOG.", param="model")
 
 
 def _nobody(inventory: Inventory) -> ModelNotFound:
@@ -218,7 +224,9 @@ def _only_provider(
 ) -> tuple[tuple[Candidate, ...], ...]:
     forced = choice.force_provider or ""
     if forced not in inventory.catalog.providers:
-        raise ModelNotFound(f"The provider {_shown(forced)} of x-gateway-force-provider does not exist.", param="model")
+        known = ", ".join(inventory.catalog.providers)
+        message = f"The provider {_shown(forced)} does not exist: name one of {known}, or leave the header out."
+        raise ModelNotFound(message, param="x-gateway-force-provider")
     kept = tuple(tuple(c for c in group if forced in (c.provider.key, c.model.provider)) for group in choices)
     if any(kept):
         return tuple(group for group in kept if group)

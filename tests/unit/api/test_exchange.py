@@ -253,3 +253,16 @@ def test_a_defect_after_the_view_is_told_by_its_place_too(application, monkeypat
     application.post(CHAT, ASK).close()
     (fields,) = told
     assert fields["exception"] == "RuntimeError" and "in fails" in fields["traceback"]
+
+
+@pytest.mark.parametrize(("word", "status"), [("maybe", 400), ("2", 400), ("1", 200), (" TRUE ", 200), ("0", 200), ("off", 200)])
+def test_a_dry_run_is_asked_for_in_words_that_are_known(application, word, status):
+    answer = application.post(CHAT, ASK, {"x-gateway-dry-run": word})
+    assert answer.status_code == status
+    if status == 400:
+        assert answer.json["error"]["param"] == "x-gateway-dry-run" and not application.telemetry.attempts
+
+
+def test_a_dry_run_in_a_word_that_nobody_knows_is_no_way_around_the_key(application):
+    wrong = {"Authorization": "Bearer wrong", "x-gateway-dry-run": "maybe"}
+    assert application.post(CHAT, ASK, wrong).status_code == 401

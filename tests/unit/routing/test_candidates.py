@@ -126,6 +126,14 @@ def test_a_name_that_cannot_be_served_is_not_found_and_says_what_to_do(inventory
     assert raised.value.param == "model" and raised.value.code == "model_not_found"
 
 
+def test_a_name_that_nobody_has_is_told_the_ways_out(inventory):
+    with pytest.raises(ModelNotFound, match=r"or send `auto`, or alias the name in \[aliases\] of GATEWAY_CATALOG"):
+        plan(inventory, "gpt-4o-mini")
+    with pytest.raises(ModelNotFound, match="or alias the name") as raised:
+        Planner(inventory, {}).plan_embeddings(EmbeddingRequest(inputs=("a",), choice=Choice(names=("nope",))))
+    assert "`auto`" not in raised.value.message  # vector spaces do not mix
+
+
 def test_a_model_of_another_kind_is_sent_to_its_path(inventory):
     with pytest.raises(InvalidRequest, match="/v1/embeddings"):
         plan(inventory, "vectors")
@@ -143,6 +151,12 @@ def test_force_headers_narrow_the_choice(inventory, choice, groups):
 def test_a_forced_name_that_nobody_has_is_not_found(inventory, choice):
     with pytest.raises(ModelNotFound):
         plan(inventory, **choice)
+
+
+def test_a_forced_provider_that_nobody_knows_is_told_of_the_header_and_those_there_are(inventory):
+    with pytest.raises(ModelNotFound, match=r"one of groq, gemini, .*locked") as raised:
+        plan(inventory, force_provider="nope")
+    assert raised.value.param == "x-gateway-force-provider"
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from marshmallow import fields
 from gateway.api.schemas.anthropic.mixed import has_tool_blocks, load_mixed_messages
 from gateway.api.schemas.custom import as_functions, custom_names, with_arguments
 from gateway.api.schemas.envelope import (
+    MAX_INTEGER,
     EnvelopeSchema,
     Flag,
     Headers,
@@ -30,8 +31,6 @@ from gateway.api.schemas.tools import Tool, load_response_format, load_tool_choi
 from gateway.domain import REASONING_LEVELS, ChatRequest, ReasoningEffort
 from gateway.routing.tokens import estimate_messages, estimate_text
 from gateway.surfaces.responses.tools import Toolbox
-
-MAX_INTEGER = 2**63 - 1  # what JSON readers of other languages can hold
 
 # The words of clients for the gateway's levels. None: as the model does by itself.
 EFFORTS: dict[str, ReasoningEffort | None] = {

@@ -15,6 +15,7 @@ from gateway.errors import InvalidRequest
 
 MAX_NAMES = 20
 MAX_NAME_LENGTH = 256  # names go into logs and figures
+MAX_INTEGER = 2**63 - 1  # what JSON readers of other languages can hold
 
 _PROJECT_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _PROJECT_ID_EXPECTED = "must be 1 to 64 of the characters A-Za-z0-9._:-"
@@ -100,8 +101,8 @@ def number(least: float, most: float, about: str) -> Number:
 
 
 def whole(least: int | None, most: int | None, about: str) -> Whole:
-    bounds = [] if least is None else [f"of at least {least}"]
-    bounds += [] if most is None else [f"of at most {most}"]
+    bounds = [] if least in (None, -MAX_INTEGER) else [f"of at least {least}"]
+    bounds += [] if most is None else ["within 64 bits" if most == MAX_INTEGER else f"of at most {most}"]
     expected = " ".join(["must be a whole number", " and ".join(bounds)]).strip()
     return Whole(validate=validate.Range(least, most, error=expected), metadata={"description": about})
 

@@ -27,6 +27,8 @@ def load_tools(raw: Any, field: str = "tools") -> list[Tool]:
     """
     if not isinstance(raw, list):
         raise invalid(field, "must be a list of tools")
+    if {"type": "function"} in raw:  # of a flat one it would be the name
+        raise missing(f"{field}[{raw.index({'type': 'function'})}].function")
     return [load_tool(tool, f"{field}[{index}]") for index, tool in enumerate(raw)]
 
 

@@ -389,3 +389,17 @@ def test_any_json_is_read_or_refused_and_never_changed(reader, request_body):
         assert error.param
         assert error.code in ("missing_field", "invalid_value", "unsupported_feature")
     assert request_body == before
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"max_tokens": -5}, "`max_tokens` must be a whole number of at least -1 and within 64 bits."),
+        ({"seed": 2**63}, "`seed` must be a whole number within 64 bits."),
+        ({"n": 0}, "`n` must be a whole number of at least 1 and of at most 128."),
+    ],
+)
+def test_the_bounds_of_a_number_are_told_in_plain_words(fields, told):
+    with pytest.raises(InvalidRequest) as caught:
+        load(**fields)
+    assert caught.value.message == told

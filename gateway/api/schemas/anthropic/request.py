@@ -10,8 +10,9 @@ from marshmallow import fields
 
 from gateway.api.schemas.anthropic.tools import load_format, load_tools
 from gateway.api.schemas.anthropic.turns import Turns, load_turns
-from gateway.api.schemas.chat import EFFORTS, MAX_INTEGER
+from gateway.api.schemas.chat import EFFORTS
 from gateway.api.schemas.envelope import (
+    MAX_INTEGER,
     EnvelopeSchema,
     Flag,
     Headers,

@@ -7,8 +7,9 @@ from typing import Any
 
 from marshmallow import fields
 
-from gateway.api.schemas.chat import EFFORTS, MAX_INTEGER, GenerationSchema, estimate_prompt, needs_of, put_response_format
+from gateway.api.schemas.chat import EFFORTS, GenerationSchema, estimate_prompt, needs_of, put_response_format
 from gateway.api.schemas.envelope import (
+    MAX_INTEGER,
     Flag,
     Headers,
     Object,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from gateway.catalog import SANDBOX
 from gateway.domain import Candidate
 from gateway.errors import (
     StreamBroken,
@@ -53,6 +54,8 @@ def failure_of(
 
     `answered_before`: the model did, at least once. `broke`: it failed in the middle of its answer.
     """
+    if candidate.model.provider == SANDBOX and error.reason not in _QUOTA_REASONS:
+        return None  # its own models fail on purpose, and are to do so again; a Retry-After is kept, as anybody's
     scope = scope_of(error, candidate)
     reason = StreamBroken.reason if broke and error.reason in _PASSING_REASONS else error.reason
     return Failure(scope, reason, began_at, _rests_s(error, answered_before)) if scope else None

@@ -266,3 +266,18 @@ def test_a_dry_run_is_asked_for_in_words_that_are_known(application, word, statu
 def test_a_dry_run_in_a_word_that_nobody_knows_is_no_way_around_the_key(application):
     wrong = {"Authorization": "Bearer wrong", "x-gateway-dry-run": "maybe"}
     assert application.post(CHAT, ASK, wrong).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("model", "stream", "told"),
+    [
+        ("sandbox/error", False, (502, "upstream_error")),
+        ("sandbox/rate-limited", False, (429, "quota_exhausted")),
+        ("sandbox/cut", False, (502, "upstream_error")),
+        ("sandbox/cut", True, (200, "upstream_error")),
+    ],
+)
+def test_a_model_that_misbehaves_on_purpose_does_so_again(application, model, stream, told):
+    for _ in range(4):
+        with application.post(CHAT, {**ASK, "model": model, "stream": stream}) as answer:
+            assert (answer.status_code, told[1] in answer.text) == (told[0], True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -13,8 +14,12 @@ from gateway.keys import load_or_make_key
 from gateway.providers import adapter_names
 from gateway.settings import Settings
 from gateway.state import store_from_url
+from gateway.state.base import StateStore
 
 T = TypeVar("T")
+
+STORE_S = 2.0  # for the state store: nobody waits yet, and a slow disk takes longer to begin a file than a verb may
+STORE_PAUSE_S = 0.1  # between two tries
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +49,7 @@ def load_configuration(environ: Mapping[str, str]) -> Configuration:
     # Keys are looked at beside a broken file too: most of them belong to providers that are built in.
     known = catalog or load_catalog(None, adapter_names())
     inventory = check(lambda: build_inventory(known, settings))
-    check(lambda: store_from_url(settings.state_location, tls_verify=settings.state_tls_verify).close())
+    check(lambda: open_store(settings).close())
     made_key = check(lambda: find_key(settings)) if settings.needs_key else None
     if problems or inventory is None:
         raise ConfigurationError(problems)
@@ -75,7 +80,9 @@ def find_key(settings: Settings) -> str:
     :raises ConfigurationError: there is nowhere to keep it.
     """
     if settings.shares_state:
-        raise ConfigurationError(["GATEWAY_API_KEY must be set: with Redis as the state store each machine would make its own"])
+        problem = "GATEWAY_API_KEY must be set: with Redis as the state store each machine would make its own"
+        ways = "or GATEWAY_API_KEY_HASHES, a line of which `python -m gateway keys new NAME` makes"
+        raise ConfigurationError([f"{problem}; {ways}"])
     return load_or_make_key(settings.data_dir)
 
 
@@ -121,13 +128,34 @@ def _reachable(address: str) -> str:
     return address.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
 
 
+def open_store(settings: Settings) -> StateStore:
+    """Return the state store, for a look at it. :raises ConfigurationError: there is none at such a place."""
+    return store_from_url(settings.state_location, variable=settings.state_variable, tls_verify=settings.state_tls_verify)
+
+
+def ask_patiently(ask: Callable[[], T]) -> T:
+    """Return what a state store answers, asked again while it does not: the first try also opens it. Blocks for STORE_S.
+
+    :raises StateError: it never did.
+    """
+    ends_mono = time.monotonic() + STORE_S
+    while True:
+        try:
+            return ask()
+        except StateError:
+            if time.monotonic() >= ends_mono:
+                raise
+            time.sleep(STORE_PAUSE_S)
+
+
 def state_warning(settings: Settings) -> str | None:
-    """Return what to tell the operator if the state store does not answer now, None if it does. Blocks for 100 ms at most."""
-    store = store_from_url(settings.state_location, tls_verify=settings.state_tls_verify)
+    """Return what to tell the operator if the state store does not answer, None if it does. Blocks for STORE_S at most."""
+    store = open_store(settings)
     try:
-        store.ping()
+        ask_patiently(store.ping)
     except StateError as error:
-        return f"WARNING: the state store does not answer ({error}): quotas and cooldowns are not shared until it does."
+        told = f"the state store does not answer ({error}): quotas and cooldowns are not shared until it does"
+        return f"WARNING: {told}. See to {settings.state_variable}; `python -m gateway check` tests it."
     finally:
         store.close()
     return None

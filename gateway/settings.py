@@ -150,6 +150,13 @@ class Settings:
         return self.state_url or f"sqlite:///{self.data_dir / 'state.sqlite3'}"
 
     @property
+    def state_variable(self) -> str:
+        """The variable that tells where the state store is."""
+        if not self.state_url:
+            return "GATEWAY_DATA_DIR"
+        return "REDIS_URL" if "REDIS_URL" in self.variables and "STATE_URL" not in self.variables else "STATE_URL"
+
+    @property
     def shares_state(self) -> bool:
         """Whether several machines keep one state."""
         return self.state_url.startswith(("redis://", "rediss://"))

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 from urllib.parse import urlsplit
 
-from gateway.boot import Configuration, load_configuration
+from gateway.boot import Configuration, ask_patiently, load_configuration, open_store
 from gateway.catalog import SANDBOX
 from gateway.credentials import load_credentials, missing_variables
 from gateway.domain import Credential, ProviderRow
@@ -27,7 +27,6 @@ from gateway.errors import (
 from gateway.factory import build_providers
 from gateway.providers.base import Provider
 from gateway.settings import Settings
-from gateway.state import store_from_url
 from gateway.state.base import Charge, StateStore
 from gateway.state.memory import MemoryStore
 from gateway.upstream.transport import CallLimits
@@ -35,8 +34,6 @@ from gateway.upstream.watch import Watch
 
 ANSWER_S = 10.0  # for one provider; all are asked at once
 LAST_S = 2.0  # beyond that, for a name that is not resolved: no time limit reaches there
-STORE_S = 2.0  # for the state store: the first try also connects, and a check has more time than a request
-STORE_PAUSE_S = 0.1  # between two tries
 
 State = Literal["ok", "off", "unknown", "problem"]
 
@@ -105,30 +102,27 @@ def _describe_keys(configuration: Configuration) -> str:
 
 def check_store(settings: Settings) -> Finding:
     """Ask the state store and write to it."""
-    store = store_from_url(settings.state_location, tls_verify=settings.state_tls_verify)
+    store = open_store(settings)
     try:
-        milliseconds = _time_store(store) * 1000
+        milliseconds = ask_patiently(lambda: _time_write(store)) * 1000
     except StateError as error:
-        remedy = "requests would be served, but quotas, rests and limits not be shared: see to STATE_URL or GATEWAY_DATA_DIR"
-        return Finding("state store", "problem", f"{_place_of(settings)} cannot be used ({error}); {remedy}")
+        remedy = "requests would be served, but quotas, rests and limits not be shared"
+        return Finding(
+            "state store",
+            "problem",
+            f"{_place_of(settings)} cannot be used ({error}); {remedy}: see to {settings.state_variable}",
+        )
     finally:
         store.close()
     return Finding("state store", "ok", f"{_place_of(settings)} takes what is written within {milliseconds:.1f} ms")
 
 
-def _time_store(store: StateStore) -> float:
+def _time_write(store: StateStore) -> float:
     """Return how many seconds a write takes. :raises StateError: the store does not answer or does not keep it."""
-    ends_mono = time.monotonic() + STORE_S
-    while True:
-        try:
-            store.ping()
-            began = time.monotonic()
-            store.count(Charge("check", 0, 1, 1_000_000, store.now() + 1))
-            return time.monotonic() - began
-        except StateError:
-            if time.monotonic() >= ends_mono:
-                raise
-            time.sleep(STORE_PAUSE_S)
+    store.ping()
+    began = time.monotonic()
+    store.count(Charge("check", 0, 1, 1_000_000, store.now() + 1))
+    return time.monotonic() - began
 
 
 def _place_of(settings: Settings) -> str:

@@ -131,9 +131,9 @@ def test_redis_is_asked_and_its_password_kept(check, own_redis):
     status, found, _ = check(env)
     assert (status, found["state store"][0]) == (0, "ok") and "Redis at 127.0.0.1:" in found["state store"][1]
     own_redis.hang()
-    status, found, printed = check({"STATE_URL": own_redis.url.replace("//", "//user:SECRET@")})
+    status, found, printed = check({"REDIS_URL": own_redis.url.replace("//", "//user:SECRET@")})
     own_redis.resume()
-    assert (status, found["state store"][0]) == (1, "problem") and "STATE_URL" in found["state store"][1]
+    assert (status, found["state store"][0]) == (1, "problem") and "REDIS_URL" in found["state store"][1]
     assert "SECRET" not in printed
 
 

@@ -3,10 +3,13 @@ import threading
 
 import pytest
 
+from gateway import boot as boot_module
 from gateway import keys as keys_module
-from gateway.boot import greeting, load_configuration
-from gateway.errors import ConfigurationError
+from gateway.boot import greeting, load_configuration, state_warning
+from gateway.errors import ConfigurationError, StateError
 from gateway.keys import FILE_NAME, load_or_make_key
+from gateway.settings import Settings
+from gateway.state.memory import MemoryStore
 
 
 def test_problems_of_settings_and_catalog_come_together(tmp_path):
@@ -25,6 +28,7 @@ FAULTS = [
     ({"GATEWAY_CATALOG": "none.toml", "GROQ_API_KEY": "a key"}, ["none.toml", "GROQ_API_KEY"]),
     ({"REDIS_URL": "redis://x", "PORT": "x"}, ["PORT", "GATEWAY_API_KEY must be set"]),
     ({"GATEWAY_DATA_DIR": "/dev/null/x", "PORT": "x"}, ["GATEWAY_DATA_DIR", "PORT"]),
+    ({"REDIS_URL": "redis://[", "PORT": "x", "GATEWAY_API_KEY": "k"}, ["REDIS_URL: cannot", "PORT"]),
     ({"STATE_URL": "redis://[", "PORT": "x", "GATEWAY_API_KEY": "k"}, ["STATE_URL", "PORT"]),
     ({"GATEWAY_CATALOG": "faulty.toml"}, ["(nobodys): provider is missing", "unknown adapter 'openai'", "base_url must"]),
 ]
@@ -65,7 +69,7 @@ def test_no_key_is_made_where_the_operator_decided(tmp_path, environ):
 
 
 def test_with_redis_a_missing_key_is_a_boot_error(tmp_path):
-    with pytest.raises(ConfigurationError, match="GATEWAY_API_KEY"):
+    with pytest.raises(ConfigurationError, match=r"GATEWAY_API_KEY must .* or GATEWAY_API_KEY_HASHES, .* keys new NAME"):
         load_configuration({"REDIS_URL": "redis://x", "GATEWAY_DATA_DIR": str(tmp_path)})
 
 
@@ -130,3 +134,23 @@ def test_the_greeting_keeps_a_configured_key_to_itself(tmp_path):
     environ = {"GATEWAY_DATA_DIR": str(tmp_path), "GATEWAY_API_KEY": "sk-hunter2", "GROQ_API_KEY": "gsk_hunter2"}
     configuration = load_configuration(environ)
     assert "hunter2" not in greeting(configuration, "http://x") + repr(configuration)
+
+
+class SlowToBegin(MemoryStore):
+    def __init__(self, refusals):
+        super().__init__()
+        self.refusals = refusals
+
+    def ping(self):
+        if self.refusals:
+            self.refusals -= 1
+            raise StateError("the store is busy")
+
+
+@pytest.mark.parametrize(("refusals", "warned"), [(0, False), (3, False), (10**9, True)])
+def test_a_state_store_that_is_slow_to_begin_is_no_alarm(monkeypatch, refusals, warned):
+    monkeypatch.setattr(boot_module, "STORE_S", 0.1)
+    monkeypatch.setattr(boot_module, "STORE_PAUSE_S", 0.001)
+    monkeypatch.setattr(boot_module, "store_from_url", lambda url, **options: SlowToBegin(refusals))
+    warning = state_warning(Settings.from_env({"REDIS_URL": "redis://x"}))
+    assert bool(warning) is warned and (not warning or ("the store is busy" in warning and "REDIS_URL" in warning))

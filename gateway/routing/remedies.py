@@ -69,7 +69,7 @@ def _step(reason: str, candidates: Sequence[Candidate]) -> str:
     """Return what to do about such a failure, "" where only time helps."""
     variables = _listed(c.provider.credential_env or f"the catalog's row of {c.provider.key}" for c in candidates)
     if reason == UpstreamCredentialRejected.reason:
-        return f"Replace it ({variables}) and restart the gateway; `python -m gateway check` tests it."
+        return f"Replace the key ({variables}) and restart the gateway; `python -m gateway check` tests it."
     if reason == UpstreamPaymentRequired.reason:
         return f"See to its account, or replace the key ({variables}) and restart the gateway."
     if reason == UpstreamModelGone.reason:

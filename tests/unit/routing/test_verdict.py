@@ -120,11 +120,11 @@ OTHER = candidate("other/m", credential_env="OTHER_KEY")
     [
         (
             [(GROQ, "credential")],
-            "groq refused its key 1. Replace it (GROQ_API_KEY) and restart the gateway; `python -m gateway check` tests it.",
+            "groq refused its key 1. Replace the key (GROQ_API_KEY) and restart the gateway; `python -m gateway check` tests it.",
         ),
         (
             [(GROQ, "credential"), (GROQ_2, "credential"), (OTHER, "credential")],
-            "groq refused its key 1, groq refused its key 2, other refused its key 1. Replace it (GROQ_API_KEY, OTHER_KEY)",
+            "groq refused its key 1, groq refused its key 2, other refused its key 1. Replace the key (GROQ_API_KEY, OTHER_KEY)",
         ),
         ([(GROQ, "payment")], "groq wants to be paid for its key 1. See to "),
         ([(GROQ, "unreachable"), (GROQ_2, "unreachable")], "groq could not be reached. Check "),
@@ -160,7 +160,7 @@ def test_a_quota_among_those_who_rest_is_no_common_cause():
         ),
         (
             UpstreamCredentialRejected("Invalid API Key"),
-            "groq: Invalid API Key. Replace it (GROQ_API_KEY) and restart the gateway; `python -m gateway check` tests it.",
+            "groq: Invalid API Key. Replace the key (GROQ_API_KEY) and restart the gateway; `python -m gateway check` tests it.",
         ),
         (UpstreamModelGone("The provider does not have it."), "groq does not have it. GET /v1/models lists others."),
         (UpstreamRejected("`seed` is too large"), "`seed` is too large"),  # of the request, in the provider's own words

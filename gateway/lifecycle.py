@@ -114,12 +114,13 @@ class Worker(ThreadWorker):
 
         gunicorn's own, without what nobody here uses: its hooks, its access log, and files that the kernel sends.
         """
-        response, environ = wsgi.create(req, conn.sock, conn.client, conn.server, self.cfg, response_class=Reply)
+        made, environ = wsgi.create(req, conn.sock, conn.client, conn.server, self.cfg, response_class=Reply)
+        response = cast(Reply, made)
         environ["wsgi.multithread"] = True
         self.nr += 1
         if self.nr >= self.max_requests:
             self.alive = False
-        if not self.alive or len(self.keepalived_conns) >= self.max_keepalived:
+        if not self.alive or not self.cfg.keepalive or len(self.keepalived_conns) >= self.max_keepalived:
             response.force_close()
         application: Callable[..., Iterable[bytes]] = self.wsgi
         try:
@@ -134,7 +135,7 @@ class Worker(ThreadWorker):
         except OSError:
             raise
         except Exception:
-            if not response.headers_sent:
+            if not response.has_left:
                 raise
             self.log.exception("Error handling request")
             raise StopIteration from None  # the connection ends: what was sent cannot be taken back
@@ -146,6 +147,8 @@ class Worker(ThreadWorker):
         """Wait for a connection's next request, at most STAY_S; return whether it is here. Spare threads do not wait."""
         if not self.alive or self._busy > self.cfg.threads:
             return False
+        if conn.parser.unreader.buf.getvalue():  # it came together with the last one
+            return True
         poll = select.poll()
         poll.register(conn.sock, select.POLLIN)
         return bool(poll.poll(STAY_S * 1000))
@@ -174,11 +177,12 @@ class Worker(ThreadWorker):
     def handle_exit(self, sig: int, frame: Any) -> None:
         if self.alive and self._gateway:
             self._gateway.watch.stopping = True
-            siblings.tell(0)
             drain = threading.Timer(max(0.0, self.cfg.graceful_timeout - LAST_S), self._gateway.watch.drain)
             drain.daemon = True
             drain.start()
         super().handle_exit(sig, frame)
+        if self._gateway:
+            siblings.tell(0)  # now that nobody else here says otherwise
 
     def set_accept_enabled(self, enabled: bool | None) -> None:
         super().set_accept_enabled(enabled)
@@ -202,6 +206,11 @@ class Reply(Response):
     """An answer whose head leaves with the beginning of its body, in one packet."""
 
     _head = b""
+
+    @property
+    def has_left(self) -> bool:
+        """Whether anything of it was sent."""
+        return self.headers_sent and not self._head
 
     def send_headers(self) -> None:
         if not self.headers_sent:

@@ -92,8 +92,10 @@ class Gathering(logging.Handler):
 
     def _start_writer(self) -> None:
         if self._writer is None or not self._writer.is_alive():
-            self._writer = threading.Thread(target=self._write, name="log", daemon=True)
-            self._writer.start()
+            writer = threading.Thread(target=self._write, name="log", daemon=True)
+            with suppress(RuntimeError):  # no thread to be had: the next line tries again
+                writer.start()
+                self._writer = writer
 
     def _write(self) -> None:
         while True:

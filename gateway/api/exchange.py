@@ -279,6 +279,7 @@ class Exchange:
         handle, self._handle = self._handle, None
         if handle:
             self._services.watch.close_handle(handle)
+        self._opened = None  # which holds this exchange, and so the whole request
 
 
 def headers_of(environ: Mapping[str, Any]) -> dict[str, str]:

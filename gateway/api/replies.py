@@ -66,9 +66,21 @@ def json_reply(body: Any, *, status: int = 200, headers: Mapping[str, str] | Non
     return Response(jsonio.dumps(body), status=status, headers=headers, mimetype="application/json")
 
 
+class StreamReply(Response):
+    """A stream's answer. It gives its place back though its end fails: Werkzeug calls nobody then."""
+
+    def close(self) -> None:
+        try:
+            super().close()
+        except BaseException:
+            for leave in self._on_close:
+                leave()
+            raise
+
+
 def stream_reply(opened: OpenedStream) -> Response:
     """Return a streamed answer. Flask closes its relay with it, also if it was never iterated."""
-    return Response(opened.relay, headers={**STREAM_HEADERS, **route_headers(opened.route)})
+    return StreamReply(opened.relay, headers={**STREAM_HEADERS, **route_headers(opened.route)})
 
 
 def route_headers(route: Route) -> dict[str, str]:

@@ -7,6 +7,7 @@ a call's 210 us they took 90 (measured 2026-11). The grammar: https://www.rfc-ed
 from __future__ import annotations
 
 import http.client
+import re
 from typing import Any
 
 import urllib3
@@ -16,6 +17,8 @@ from gateway.upstream.chunked import Dechunker
 READ_BYTES = 65536
 MOST_FIELDS = 500  # of a head
 MOST_LINE_BYTES = 65536
+
+_LENGTH = re.compile(r"[0-9]{1,18}")
 
 
 class BadFraming(http.client.HTTPException):
@@ -49,7 +52,8 @@ class Answer(http.client.HTTPResponse):
         self.code = self.status = status
         self.reason = reason.strip()
         self.headers = self.msg = self._read_fields()  # type: ignore[assignment]
-        self.chunked = self.headers.get("transfer-encoding", "").lower() == "chunked"
+        codings = {coding.strip() for coding in self.headers.get("transfer-encoding", "").lower().split(",")}
+        self.chunked = "chunked" in codings and not self._is_without_body
         self.length = self._body_length()
         self.will_close = self._check_close() or (self.length is None and not self.chunked)  # type: ignore[attr-defined]
         self._dechunker = Dechunker()
@@ -65,7 +69,7 @@ class Answer(http.client.HTTPResponse):
             if not text:
                 return fields
             if text[0] in " \t":  # what goes on, in the obsolete way
-                if name:
+                if name in fields:
                     fields[name] += " " + text.strip()
                 continue
             name, colon, value = text.partition(":")
@@ -74,14 +78,18 @@ class Answer(http.client.HTTPResponse):
                 fields[name] = f"{fields[name]}, {value}" if name in fields else value
         raise http.client.HTTPException("more header fields than any real answer has")
 
+    @property
+    def _is_without_body(self) -> bool:
+        return self.status in (http.client.NO_CONTENT, http.client.NOT_MODIFIED) or self._method == "HEAD"  # type: ignore[attr-defined]
+
     def _body_length(self) -> int | None:
         """Return how many bytes the body has, None where its chunks or the connection's end tell."""
-        if self.status in (http.client.NO_CONTENT, http.client.NOT_MODIFIED) or self._method == "HEAD":  # type: ignore[attr-defined]
+        if self._is_without_body:
             return 0
         told = {part.strip() for part in self.headers.get("content-length", "").split(",")} - {""}
         if self.chunked or not told:
             return None
-        if len(told) > 1 or not all(part.isascii() and part.isdigit() for part in told):
+        if len(told) > 1 or not all(_LENGTH.fullmatch(part) for part in told):
             raise BadFraming("Content-Length")
         return int(told.pop())
 
@@ -94,7 +102,9 @@ class Answer(http.client.HTTPResponse):
         """
         if decode_content and "content-encoding" in self.headers:
             self._decoded = self._decoded or urllib3.HTTPResponse(self, self.headers, preload_content=False)
-            return self._decoded.read1(n, decode_content=True)
+            content = self._decoded.read1(n, decode_content=True)
+            self._decoded = self._decoded if content else None  # which holds this answer
+            return content
         if self.isclosed():
             return b""
         data = self._read_chunked() if self.chunked else self._read_plain(n)
@@ -124,6 +134,8 @@ class Answer(http.client.HTTPResponse):
         return data
 
     def _finish(self) -> None:
+        if self._dechunker.has_surplus and self._connection is not None:  # whatever it is, it answers no request
+            self._connection.close()
         self._close_conn()  # type: ignore[attr-defined]  # of the file only: the connection may serve the next call
         self.release_conn()
 

@@ -30,6 +30,11 @@ class Dechunker:
         self._left = 0  # bytes of the present chunk
         self._expects: Literal["size", "line end", "trailer"] = "size"
 
+    @property
+    def has_surplus(self) -> bool:
+        """Whether something came behind the end."""
+        return self.ended and bool(self._held)
+
     def feed(self, data: bytes) -> bytes:
         """Return the content in these bytes. What follows the end, or what is not chunked, is left out."""
         data = self._held + data if self._held else data

@@ -26,7 +26,6 @@ from urllib3.util.connection import allowed_gai_family
 from gateway.upstream.answer import READ_BYTES, Answer
 from gateway.upstream.watch import Handle
 
-FRESH_S = 0.5  # a connection that was used so recently is used again without a look at it
 LEAST_WAIT_S = 0.001  # of a socket: 0 would mean not to wait at all
 
 
@@ -55,7 +54,6 @@ current = _Current()
 class _Connection(HTTPConnection):
     response_class = Answer
     _answered = False  # it has served a request before: the provider may have closed it since
-    _free_since = 0.0  # monotonic seconds
     _body = b""  # of the request, to be sent with its head
     _noted: Any = None  # the socket that the watch knows
     _user: Handle | None = None  # whose request it serves
@@ -112,13 +110,6 @@ class _Connection(HTTPConnection):
         self._guard = upstream.dup()
         self._note(self._guard, reused=False)
 
-    @property
-    def is_connected(self) -> bool:
-        """Whether it can be used. One that was just used most likely can, and a call on it is repeated if not."""
-        if self.sock is not None and time.monotonic() - self._free_since < FRESH_S:
-            return True
-        return super().is_connected
-
     def send(self, data: Any) -> None:
         if self.sock is not self._noted and not self._guard:
             self._note(self.sock, reused=self._answered)
@@ -146,7 +137,6 @@ class _Connection(HTTPConnection):
 
     def let_go(self) -> None:
         """It serves nobody any more: what ends that request must not end the next one's."""
-        self._free_since = time.monotonic()
         if self._user:
             self._user.detach(self._noted)
             self._user = None

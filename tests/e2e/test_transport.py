@@ -29,6 +29,7 @@ from tests.e2e.simulator import (
 )
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+ONE = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n%s"
 WORDS = stream([{"n": n} for n in range(5)])
 
 
@@ -357,6 +358,11 @@ def test_a_request_that_ended_tries_no_further_address(transport, deaf, resolve)
         whole(transport, MANY, handle, connect_s=2, first_token_s=2)
     timer.join()
     assert time.monotonic() - began < 0.4
+
+
+def test_an_answer_that_nobody_asked_for_is_nobody_s(simulator, transport, ask):
+    simulator.script("plain", *[raw(ONE % b"ab" + ONE % b"XX", 0.05)] * 3)
+    assert [whole(transport, ask) for _ in range(3)] == [b"ab"] * 3
 
 
 # --- waiting without reading -------------------------------------------------------------------------------------------

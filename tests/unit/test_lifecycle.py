@@ -42,3 +42,11 @@ def test_a_head_alone_leaves_at_the_end(method, status):
     answer.write(b"none of this")
     answer.close()
     assert len(sent) == 1 and sent[0].endswith(b"X-A: 1\r\n\r\n")
+
+
+def test_a_head_that_is_held_has_not_left():
+    answer, sent = reply([("X-A", "1")])
+    answer.write(b"")
+    assert not answer.has_left and not sent
+    answer.write(b"a")
+    assert answer.has_left

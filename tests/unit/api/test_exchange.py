@@ -1,8 +1,10 @@
 """One request and its answer: how a body is read, what is known of the client, and how it ends."""
 
+import gc
 import io
 import math
 import time
+import weakref
 from typing import Any
 
 import pytest
@@ -10,7 +12,7 @@ from flask import Request, request
 from gunicorn.http.body import Body, ChunkedReader, LengthReader
 from gunicorn.http.unreader import IterUnreader
 
-from gateway.api.exchange import SMALL_REST_BYTES, Exchange
+from gateway.api.exchange import SMALL_REST_BYTES, Exchange, exchange
 from gateway.upstream.watch import Handle
 from tests.conftest import AUTH
 
@@ -281,3 +283,30 @@ def test_a_model_that_misbehaves_on_purpose_does_so_again(application, model, st
     for _ in range(4):
         with application.post(CHAT, {**ASK, "model": model, "stream": stream}) as answer:
             assert (answer.status_code, told[1] in answer.text) == (told[0], True)
+
+
+def test_a_stream_whose_end_fails_gives_its_place_back(application, monkeypatch):
+    def stumble(record):
+        raise RuntimeError("no thread to be had")
+
+    answer = application.post(CHAT, {**ASK, "stream": True})
+    monkeypatch.setattr(application.telemetry, "request_ended", stumble)
+    with pytest.raises(RuntimeError):
+        answer.close()
+    assert application.services.gate.taken == 0
+
+
+def test_a_stream_that_has_ended_holds_nothing(application):
+    made = []
+
+    def note(response):
+        made.append(weakref.ref(exchange()))
+        return response
+
+    application.app.after_request(note)
+    gc.disable()
+    try:
+        application.post(CHAT, {**ASK, "stream": True}).close()
+        assert made[0]() is None
+    finally:
+        gc.enable()

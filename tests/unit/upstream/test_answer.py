@@ -1,8 +1,10 @@
 """What a provider's connection may send before and around a body, over a real socket pair."""
 
+import gc
 import gzip
 import http.client
 import socket
+import weakref
 
 import pytest
 
@@ -56,6 +58,7 @@ def ok(*fields):
         (ok(b"Long: a", b"  b", b"\tc"), {"long": "a b c"}),
         (ok(b"no field at all", b"A: 1", b" 2"), {"a": "1 2"}),
         (ok(b" nothing to go on", b"A : 1"), {"a": "1"}),
+        (ok(b"no field at all", b" goes on"), {}),
         (ok(b"T: 12:30", b"Empty:", b"L: \xe9"), {"t": "12:30", "empty": "", "l": "é"}),
         (b"HTTP/1.1 200\nA: 1\n\n", {"a": "1"}),
         (ok(), {}),
@@ -83,6 +86,7 @@ def test_informational_answers_are_passed_over():
         ok(b"Content-Length: 5", b"Content-Length: 6"),
         ok(b"Content-Length: -5"),
         ok(b"Content-Length: five"),
+        ok(b"Content-Length: " + b"9" * 5000),
     ],
 )
 def test_what_is_no_head_is_refused(head):
@@ -99,6 +103,8 @@ def test_what_is_no_head_is_refused(head):
         (ok() + b"until the end", b"until the end"),
         (ok(b"Transfer-Encoding: Chunked", b"Content-Length: 99") + b"2\r\nab\r\n1\r\nc\r\n0\r\n\r\n", b"abc"),
         (b"HTTP/1.1 204 No Content\r\nContent-Length: 3\r\n\r\nabc", b""),
+        (b"HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n", b""),
+        (ok(b"Transfer-Encoding: chunked", b"Transfer-Encoding: chunked") + b"1\r\na\r\n0\r\n\r\n", b"a"),
         (b"HTTP/1.0 200 OK\r\n\r\nabc", b"abc"),
     ],
 )
@@ -149,6 +155,25 @@ def test_the_connection_goes_back_with_the_last_byte_and_once():
     found.close()
     found.release_conn()
     assert pool.back == [connection] and not connection.is_closed
+
+
+def test_a_connection_on_which_more_came_than_was_asked_for_is_closed():
+    found = answer(ok(b"Transfer-Encoding: chunked") + b"1\r\na\r\n0\r\n\r\n" + ok(b"Content-Length: 2") + b"XX")
+    connection = found._connection
+    assert body(found) == b"a" and connection.is_closed
+
+
+def test_an_answer_that_was_compressed_is_let_go_without_a_collection():
+    packed = gzip.compress(b"words")
+    found = answer(ok(b"Content-Encoding: gzip", b"Content-Length: %d" % len(packed)) + packed)
+    gone = weakref.ref(found)
+    gc.disable()
+    try:
+        assert body(found, decode_content=True) == b"words"
+        del found
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_a_connection_whose_answer_was_not_read_to_its_end_is_closed():

@@ -223,7 +223,8 @@ def test_a_store_that_can_be_read_but_not_written_is_an_outage_with_an_end(simul
         eventually(lambda: gateway.get("/readyz").json, ok)
     (went, came), again = told_of_the_store(gateway)[:2], told_of_the_store(gateway)[2:]
     assert [line["message"] for line in again] == [went["message"], came["message"]]
-    assert (went["level"], came["level"]) == ("error", "warning") and "locked" in went["why"]
+    assert (went["level"], came["level"]) == ("error", "warning")
+    assert "locked" in went["why"] or "busy" in went["why"]  # SQLite gives up before its caller does, on a machine with time
     assert 0 < came["lasted_s"] < 30 and came["calls_without_it"] >= LIMIT + 5
     gateway.stop()
 

@@ -3,7 +3,7 @@
 import socket
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import pytest
 
@@ -24,16 +24,18 @@ def gateway(start_gateway):
 
 def converse(gateway, data, *, half_close=False):
     """Send bytes and return all that comes back until the connection ends or falls silent."""
-    answer = b""
     with socket.create_connection(("127.0.0.1", gateway.port), timeout=2) as connection:
         connection.sendall(data)
         if half_close:
             connection.shutdown(socket.SHUT_WR)
-        try:
-            while piece := connection.recv(65536):
-                answer += piece
-        except TimeoutError:
-            pass
+        return receive(connection)
+
+
+def receive(connection):
+    answer = b""
+    with suppress(TimeoutError):
+        while piece := connection.recv(65536):
+            answer += piece
     return answer
 
 
@@ -84,7 +86,7 @@ def test_a_body_that_drips_is_a_400_when_its_time_is_over(gateway):
         connection.sendall(CHAT + KEY + b"Content-Length: 50\r\n\r\n")
         began = time.monotonic()
         threading.Thread(target=drip, args=(connection,)).start()
-        answer = connection.recv(65536)
+        answer = receive(connection)
     assert answer.startswith(b"HTTP/1.1 400") and b"Connection: close" in answer and b"slowly" in answer
     assert 1.5 < time.monotonic() - began < 4
 

@@ -45,7 +45,7 @@ LEAVE_MOST_S = 0.01  # that long at most: the other may hang
 LEAVE_WHEN_FULL_S = 1.0  # and that long where this one could only refuse
 LAST_S = 6.0  # of the graceful time: for requests that are ended to say so
 LINGER_S = 2.0  # for a client that still sends, so that it reads its answer before the connection is reset
-LINGER_BYTES = 1 << 20  # and for no more than this
+LINGER_BYTES = 4 << 20  # and for no more than this: nginx sends 2 MB before it looks at what has come back
 
 
 siblings = Siblings()  # made in the master, which loads this module for its class of workers

@@ -81,6 +81,7 @@ def test_clients_that_stop_in_the_middle_hold_no_thread_for_long(gateway, part):
         assert time.monotonic() - began < 2.5
 
 
+@pytest.mark.quiet
 def test_a_body_that_drips_is_a_400_when_its_time_is_over(gateway):
     with socket.create_connection(("127.0.0.1", gateway.port), timeout=9) as connection:
         connection.sendall(CHAT + KEY + b"Content-Length: 50\r\n\r\n")
